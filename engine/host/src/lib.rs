@@ -1,0 +1,1 @@
+//! Ringmill on a real machine.
