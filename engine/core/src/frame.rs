@@ -80,7 +80,8 @@ impl Frame {
         }
     }
 
-    fn is_copied(&self) -> bool {
+    /// The frame is of no pool: dropping it is freeing it.
+    pub(crate) fn is_copied(&self) -> bool {
         matches!(self.memory, Memory::Copied(_))
     }
 

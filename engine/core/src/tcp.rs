@@ -1,1 +1,336 @@
-//! Placeholder.
+//! TCP for one shard (RFC 9293).
+//!
+//! ```text
+//!             input.rs                                    output.rs
+//! segment --> flow table --> connection (tcb.rs) --> ready queue --> App
+//!                        \-> half-open record (listen.rs)        \-> output queue --> segments
+//!                        \-> TIME-WAIT record (time_wait.rs)
+//!                        \-> listener, or RST (reset.rs)
+//! ```
+//!
+//! A connection lives in one of three records, by what it needs: 64 bytes while
+//! it is half open, two cache lines while it can carry data, 40 bytes in
+//! TIME-WAIT. The flow table's value says which, and the index in its slab.
+
+mod chunks;
+mod close;
+mod congestion;
+mod connect;
+mod input;
+mod listen;
+mod options;
+mod output;
+mod receive;
+mod reset;
+mod rtt;
+mod state;
+mod tcb;
+mod time_wait;
+mod timers;
+
+pub use chunks::SourceId;
+pub use connect::ConnectError;
+pub use listen::ListenError;
+pub(crate) use chunks::{Chunks, Content};
+pub(crate) use output::{Emitter, Payload};
+pub(crate) use input::Segment;
+pub use listen::ListenerId;
+pub use options::{SocketOptions, TcpConfig};
+pub use rtt::RtoBounds;
+pub use state::State;
+pub(crate) use tcb::{Events, Tcb, TcbFlags};
+
+use crate::flow::{FlowHasher, FlowKey, FlowTable};
+use crate::frame::FramePool;
+use crate::ports::Ports;
+use crate::rng::Rng;
+use crate::slab::Slab;
+use crate::stats::{DropReason, Drops, TcpStats};
+use crate::time::{Duration, Instant};
+use crate::wheel::Wheel;
+use crate::wire::tcp::Header;
+use connect::IssGenerator;
+use listen::{Listener, SynQueue};
+use std::collections::VecDeque;
+use tcb::Millis;
+use time_wait::TimeWaitTable;
+
+/// A connection, as applications name it. It stays valid until the application
+/// closes or aborts it or is told that it was closed; later uses are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// Why a connection ended (RFC 9293 section 3.6, MUST-12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Closed {
+    /// Both sides closed; everything was delivered.
+    Normally,
+    /// The peer refused the SYN with a RST (ECONNREFUSED).
+    Refused,
+    /// The peer sent a RST (ECONNRESET).
+    Reset,
+    /// The peer stopped answering (ETIMEDOUT).
+    TimedOut,
+    /// The next hop or the host does not answer (EHOSTUNREACH).
+    Unreachable,
+    /// This side aborted it.
+    Aborted,
+}
+
+/// What every call that can send or keep a frame needs.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) pool: &'a mut FramePool,
+}
+
+/// The record that a flow table value names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Connection(u32),
+    HalfOpen(u32),
+    TimeWait(u32),
+}
+
+impl Flow {
+    const KIND_SHIFT: u32 = 30;
+
+    fn from_value(value: u32) -> Flow {
+        let index = value & ((1 << Flow::KIND_SHIFT) - 1);
+        match value >> Flow::KIND_SHIFT {
+            0 => Flow::Connection(index),
+            1 => Flow::HalfOpen(index),
+            _ => Flow::TimeWait(index),
+        }
+    }
+
+    fn value(self) -> u32 {
+        match self {
+            Flow::Connection(index) => index,
+            Flow::HalfOpen(index) => 1 << Flow::KIND_SHIFT | index,
+            Flow::TimeWait(index) => 2 << Flow::KIND_SHIFT | index,
+        }
+    }
+}
+
+/// Told to the application when a connection ended without its asking.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClosedEvent {
+    pub(crate) id: ConnectionId,
+    pub(crate) token: u32,
+    pub(crate) why: Closed,
+}
+
+/// How many connections are in which record, and what hangs on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Connections in each state, in the order of [`State::ALL`]; LISTEN counts
+    /// listeners, SYN-RECEIVED and TIME-WAIT all their records.
+    pub states: [usize; 11],
+    /// Elements of queues.
+    pub chunks: usize,
+    /// Received frames in queues.
+    pub held_frames: usize,
+    /// Timers scheduled, TIME-WAIT not counted.
+    pub timers: usize,
+    /// Local ports taken by connections that this side opened.
+    pub ports: usize,
+}
+
+impl Gauges {
+    /// How many connections are in `state`.
+    pub fn of(&self, state: State) -> usize {
+        State::ALL.iter().position(|&s| s == state).map_or(0, |at| self.states[at])
+    }
+
+    /// Connections in any state but LISTEN and TIME-WAIT.
+    pub fn live(&self) -> usize {
+        self.states.iter().sum::<usize>() - self.of(State::Listen) - self.of(State::TimeWait)
+    }
+}
+
+/// All of TCP that one shard holds.
+pub(crate) struct Tcp {
+    pub(crate) connections: Slab<Tcb>,
+    half_open: SynQueue,
+    time_wait: TimeWaitTable,
+    listeners: Vec<Option<Listener>>,
+    pub(crate) shared: Shared,
+}
+
+/// What connections share: everything but the records themselves, so that a
+/// function can hold a connection and this at the same time.
+pub(crate) struct Shared {
+    pub(crate) config: TcpConfig,
+    /// What our MTU lets a peer send in one segment (RFC 9293 section 3.7.1).
+    pub(crate) mss: u16,
+    table: FlowTable,
+    hasher: FlowHasher,
+    pub(crate) chunks: Chunks,
+    wheel: Wheel,
+    pub(crate) ports: Ports,
+    iss: IssGenerator,
+    timestamp_offset: u32,
+    next_generation: u32,
+    ready: VecDeque<u32>,
+    output: VecDeque<u32>,
+    replies: VecDeque<(FlowKey, Header)>,
+    pub(crate) closed: VecDeque<ClosedEvent>,
+    pub(crate) acceptable: VecDeque<ListenerId>,
+    pub(crate) stats: TcpStats,
+    pub(crate) drops: Drops,
+}
+
+/// Replies without a connection that may wait for a frame.
+const REPLIES_MAX: usize = 4_096;
+
+impl Tcp {
+    pub(crate) fn new(config: TcpConfig, mtu: u16, now: Instant, rng: &mut Rng) -> Tcp {
+        let tick = Duration::from_millis(1);
+        Tcp {
+            connections: Slab::new(config.max_connections),
+            half_open: SynQueue::new(config.max_half_open, now),
+            time_wait: TimeWaitTable::new(config.max_time_wait, now),
+            listeners: Vec::new(),
+            shared: Shared {
+                mss: mtu.saturating_sub(40),
+                table: FlowTable::with_capacity(1_024),
+                hasher: FlowHasher::new(rng.key()),
+                chunks: Chunks::new(config.max_chunks, config.max_held_frames),
+                wheel: Wheel::new(tick, now),
+                ports: Ports::new(config.ports, rng.key()),
+                iss: IssGenerator::new(rng.key()),
+                timestamp_offset: u32::try_from(rng.below(1 << 32)).unwrap_or(0),
+                next_generation: 0,
+                ready: VecDeque::new(),
+                output: VecDeque::new(),
+                replies: VecDeque::new(),
+                closed: VecDeque::new(),
+                acceptable: VecDeque::new(),
+                stats: TcpStats::default(),
+                drops: Drops::default(),
+                config,
+            },
+        }
+    }
+
+    /// The record of a flow.
+    pub(crate) fn lookup(&self, key: &FlowKey) -> Option<Flow> {
+        let hash = self.shared.hasher.hash(key);
+        let is_it = |value| match Flow::from_value(value) {
+            Flow::Connection(index) => self.connections.get(index).is_some_and(|r| r.key == *key),
+            Flow::HalfOpen(index) => self.half_open.get(index).is_some_and(|r| r.key == *key),
+            Flow::TimeWait(index) => self.time_wait.get(index).is_some_and(|r| r.key == *key),
+        };
+        self.shared.table.find(hash, is_it).map(Flow::from_value)
+    }
+
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<&Tcb> {
+        self.connections.get(id.index).filter(|tcb| tcb.generation == id.generation)
+    }
+
+    /// A connection that the application still holds.
+    pub(crate) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Tcb> {
+        self.connections
+            .get_mut(id.index)
+            .filter(|tcb| tcb.generation == id.generation && !tcb.is(TcbFlags::ORPHAN))
+    }
+
+    /// The next connection with news for the application, and the news.
+    pub(crate) fn poll_ready(&mut self) -> Option<(ConnectionId, Events)> {
+        while let Some(index) = self.shared.ready.pop_front() {
+            let Some(tcb) = self.connections.get_mut(index) else { continue };
+            tcb.unset(TcbFlags::READY_QUEUED);
+            let events = tcb.events.take();
+            if !tcb.is(TcbFlags::ORPHAN) && events != Events::default() {
+                return Some((ConnectionId { index, generation: tcb.generation }, events));
+            }
+        }
+        None
+    }
+
+    /// Counts what is held, by state. It walks all connections: for reports and
+    /// tests, not for every step.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let mut states = State::ALL.map(|state| {
+            self.connections.iter().filter(|(_, tcb)| tcb.state == state).count()
+        });
+        let mut add = |state, count| {
+            if let Some(at) = State::ALL.iter().position(|&s| s == state) {
+                states[at] += count;
+            }
+        };
+        add(State::Listen, self.listeners.iter().flatten().count());
+        add(State::SynReceived, self.half_open.len());
+        add(State::TimeWait, self.time_wait.len());
+        Gauges {
+            states,
+            chunks: self.shared.chunks.len(),
+            held_frames: self.shared.chunks.frames_held(),
+            timers: self.shared.wheel.len() + self.half_open.timers(),
+            ports: self.shared.ports.in_use(),
+        }
+    }
+}
+
+impl Shared {
+    /// Tells the application something about a connection at the end of the step.
+    pub(crate) fn notify(&mut self, index: u32, tcb: &mut Tcb, event: Events) {
+        if tcb.is(TcbFlags::ORPHAN) {
+            return;
+        }
+        tcb.events.add(event);
+        if !tcb.is(TcbFlags::READY_QUEUED) {
+            tcb.set(TcbFlags::READY_QUEUED);
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Has the connection looked at by output at the end of the step.
+    pub(crate) fn queue_output(&mut self, index: u32, tcb: &mut Tcb) {
+        if !tcb.is(TcbFlags::OUTPUT_QUEUED) {
+            tcb.set(TcbFlags::OUTPUT_QUEUED);
+            self.output.push_back(index);
+        }
+    }
+
+    /// Sends an ACK: with whatever else leaves at the end of the step (RFC 9293
+    /// section 3.10.7.4, MUST-58 and MUST-59), or alone without packet economy.
+    pub(crate) fn acknowledge(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
+        if self.config.packet_economy || !tcb.state.is_synchronized() {
+            tcb.set(TcbFlags::ACK_NOW);
+            self.queue_output(index, tcb);
+        } else {
+            let header = self.ack_header(cx, tcb);
+            self.reply(tcb.key, header);
+        }
+    }
+
+    /// Queues a segment that belongs to no connection's output.
+    pub(crate) fn reply(&mut self, key: FlowKey, header: Header) {
+        if self.replies.len() < REPLIES_MAX {
+            self.replies.push_back((key, header));
+        } else {
+            self.drops.count(DropReason::ReplyQueueFull);
+        }
+    }
+
+    /// Makes sure that the wheel wakes the connection at its earliest deadline.
+    /// A deadline that moved later costs nothing: the wheel fires early and
+    /// finds that nothing is due.
+    pub(crate) fn schedule(&mut self, now: Instant, index: u32, tcb: &Tcb) {
+        let Some(wait_ms) = tcb.deadline(now) else { return };
+        let at = now + Duration::from_millis(u64::from(wait_ms));
+        if self.wheel.scheduled_at(index).is_none_or(|scheduled| at < scheduled) {
+            self.wheel.schedule(index, at);
+        }
+    }
+
+    /// The timestamp clock: a millisecond a tick from a random origin (RFC 7323
+    /// section 5.4).
+    pub(crate) fn timestamp(&self, now: Instant) -> u32 {
+        Millis::at(now).0.wrapping_add(self.timestamp_offset)
+    }
+}

@@ -1,1 +1,74 @@
-//! Placeholder.
+//! Wire formats: what is in a packet, without state and without opinion.
+//!
+//! `parse` takes any bytes, never panics, reads nothing past its slice, and
+//! answers with a small value and the payload, or with what is [`Malformed`].
+//! `emit` writes into a slice that the caller has sized, and panics when it is
+//! too small.
+
+pub mod arp;
+pub mod checksum;
+pub mod ethernet;
+pub mod icmpv4;
+pub mod ipv4;
+pub mod tcp;
+
+/// Why bytes are not the packet that they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Fewer bytes than the header takes.
+    #[error("truncated")]
+    Truncated,
+    /// Another IP version than 4.
+    #[error("wrong IP version")]
+    Version,
+    /// A header length below its minimum or past its packet.
+    #[error("impossible header length")]
+    HeaderLength,
+    /// An IP total length below the header's or past the frame.
+    #[error("impossible total length")]
+    TotalLength,
+    /// A checksum that does not hold.
+    #[error("bad checksum")]
+    Checksum,
+    /// A fragment of an IP packet.
+    #[error("fragment")]
+    Fragment,
+    /// A TCP option of an impossible length.
+    #[error("impossible option length")]
+    Option,
+    /// ARP for other hardware or protocols than Ethernet and IPv4.
+    #[error("not Ethernet and IPv4")]
+    Hardware,
+}
+
+/// Which TCP checksums are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumPolicy {
+    /// Only whole ones (RFC 9293 section 3.1, MUST-3).
+    #[default]
+    Full,
+    /// Also one that was left to an offloading interface: then the field holds
+    /// the folded sum of the pseudo-header alone. A kernel at the other end of a
+    /// veth sends such frames, which no wire has touched.
+    AcceptPartial,
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
+}
+
+fn ipv4_at(bytes: &[u8], at: usize) -> std::net::Ipv4Addr {
+    u32_at(bytes, at).into()
+}

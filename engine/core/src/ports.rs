@@ -1,0 +1,176 @@
+//! Local ports of connections that this side opens (RFC 6056).
+//!
+//! The port must be hard to guess, must not be in use towards the same
+//! destination, TIME-WAIT included, and must be found at once even when nearly
+//! all are taken. So each destination has a bitmap of the range, searched a word
+//! at a time from a cursor that starts at a place only the key tells and goes
+//! round: the port released last is the last to come again.
+
+use crate::flow::{FlowHasher, FlowKey};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// Ports that may be used, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    /// The lowest.
+    pub first: u16,
+    /// The highest, not below `first`.
+    pub last: u16,
+}
+
+impl Default for PortRange {
+    /// All but the well-known ones, as RFC 6056 section 3.2 advises.
+    fn default() -> PortRange {
+        PortRange { first: 1_024, last: u16::MAX }
+    }
+}
+
+impl PortRange {
+    fn len(self) -> usize {
+        usize::from(self.last.saturating_sub(self.first)) + 1
+    }
+}
+
+/// The ports that are in use towards every destination.
+#[derive(Debug)]
+pub struct Ports {
+    range: PortRange,
+    hasher: FlowHasher,
+    in_use: usize,
+    destinations: BTreeMap<(Ipv4Addr, Ipv4Addr, u16), Bitmap>,
+}
+
+impl Ports {
+    /// Nothing in use; `key` makes the choice unpredictable.
+    pub fn new(range: PortRange, key: [u8; 16]) -> Ports {
+        Ports { range, hasher: FlowHasher::new(key), in_use: 0, destinations: BTreeMap::new() }
+    }
+
+    /// Takes a port of `local` towards a destination; none when all are in use.
+    pub fn allocate(&mut self, local: Ipv4Addr, remote: Ipv4Addr, remote_port: u16) -> Option<u16> {
+        let range = self.range;
+        let bitmap = self.destinations.entry((local, remote, remote_port)).or_insert_with(|| {
+            let key = FlowKey { local, remote, local_port: 0, remote_port };
+            let offset = self.hasher.hash(&key) % range.len() as u64;
+            Bitmap::new(range.len(), usize::try_from(offset).unwrap_or(0))
+        });
+        let taken = bitmap.take()?;
+        self.in_use += 1;
+        Some(range.first + u16::try_from(taken).unwrap_or(0))
+    }
+
+    /// Gives a flow's local port back.
+    pub fn release(&mut self, key: &FlowKey) {
+        let destination = (key.local, key.remote, key.remote_port);
+        let Some(bitmap) = self.destinations.get_mut(&destination) else { return };
+        let Some(index) = key.local_port.checked_sub(self.range.first) else { return };
+        if bitmap.give_back(usize::from(index)) {
+            self.in_use -= 1;
+        }
+    }
+
+    /// Ports in use, over all destinations.
+    pub fn in_use(&self) -> usize {
+        self.in_use
+    }
+}
+
+/// A set bit is a port in use. It is kept when it is empty again, with its
+/// cursor: 8 KiB for each destination that was ever connected to.
+#[derive(Debug)]
+struct Bitmap {
+    words: Vec<u64>,
+    len: usize,
+    used: usize,
+    cursor: usize,
+}
+
+impl Bitmap {
+    fn new(len: usize, cursor: usize) -> Bitmap {
+        let mut words = vec![0; len.div_ceil(64)];
+        if let (Some(last), 1..) = (words.last_mut(), len % 64) {
+            *last = u64::MAX << (len % 64);
+        }
+        Bitmap { words, len, used: 0, cursor }
+    }
+
+    /// The first free one at or after the cursor, going round once.
+    fn take(&mut self) -> Option<usize> {
+        if self.used == self.len {
+            return None;
+        }
+        let count = self.words.len();
+        // The cursor's own word is looked at twice: from the cursor on, and last.
+        let found = (0..=count).find_map(|step| {
+            let word = (self.cursor / 64 + step) % count;
+            let before = if step == 0 { (1u64 << (self.cursor % 64)) - 1 } else { 0 };
+            let free = (!(self.words[word] | before)).trailing_zeros() as usize;
+            (free < 64).then_some(word * 64 + free)
+        })?;
+        self.words[found / 64] |= 1 << (found % 64);
+        self.used += 1;
+        self.cursor = (found + 1) % self.len;
+        Some(found)
+    }
+
+    fn give_back(&mut self, index: usize) -> bool {
+        let Some(word) = self.words.get_mut(index / 64).filter(|_| index < self.len) else { return false };
+        let bit = 1 << (index % 64);
+        let was_used = *word & bit != 0;
+        *word &= !bit;
+        self.used -= usize::from(was_used);
+        was_used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+    const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+    fn key(port: u16) -> FlowKey {
+        FlowKey { local: A, remote: B, local_port: port, remote_port: 80 }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_set(first in 1u16..2_000, len in 1u16..300, ops in prop::collection::vec(any::<Option<u16>>(), 0..600)) {
+            let range = PortRange { first, last: first + len - 1 };
+            let mut ports = Ports::new(range, [3; 16]);
+            let mut model = BTreeSet::new();
+            for op in ops {
+                match op {
+                    None | Some(..20_000) => match ports.allocate(A, B, 80) {
+                        Some(port) => {
+                            prop_assert!((range.first..=range.last).contains(&port));
+                            prop_assert!(model.insert(port), "{port} is in use");
+                        }
+                        None => prop_assert_eq!(model.len(), range.len()),
+                    },
+                    Some(pick) => {
+                        let port = model.iter().nth(usize::from(pick) % model.len().max(1)).copied().unwrap_or(first);
+                        model.remove(&port);
+                        ports.release(&key(port));
+                    }
+                }
+                prop_assert_eq!(ports.in_use(), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_port_released_last_comes_last() {
+        let mut ports = Ports::new(PortRange { first: 1_000, last: 1_003 }, [1; 16]);
+        let first = ports.allocate(A, B, 80).unwrap();
+        ports.release(&key(first));
+        let next: Vec<u16> = (0..4).filter_map(|_| ports.allocate(A, B, 80)).collect();
+        assert_eq!(next.last(), Some(&first));
+        assert_eq!(ports.allocate(A, B, 80), None, "EADDRNOTAVAIL");
+        assert!(ports.allocate(A, B, 81).is_some(), "another destination has its own");
+    }
+}

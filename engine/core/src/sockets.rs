@@ -1,0 +1,276 @@
+//! The sockets that an application sees, with the meanings that POSIX gives
+//! them, and no call that blocks.
+//!
+//! Handles are copied freely and never dangle: a call on one whose connection is
+//! gone is refused with [`SocketError::BadDescriptor`].
+
+use crate::frame::{Frame, FramePool};
+use crate::seq::Seq;
+use crate::tcp::{Content, Cx, Events, Gauges, State, Tcb, Tcp};
+use crate::time::{Duration, Instant};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+pub use crate::tcp::{Closed, ConnectError, ConnectionId, ListenError, ListenerId, SocketOptions, SourceId};
+
+/// Why a call on a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SocketError {
+    /// EBADF: the connection has ended, or was closed by this application.
+    #[error("no such connection (EBADF)")]
+    BadDescriptor,
+    /// EAGAIN: nothing to receive now, or no room to send.
+    #[error("would block (EAGAIN)")]
+    WouldBlock,
+    /// EPIPE: the sending side is closed.
+    #[error("the sending side is closed (EPIPE)")]
+    BrokenPipe,
+}
+
+/// The largest amount of data that one connection may have queued by reference:
+/// half of what sequence numbers can tell apart.
+const REFERENCED_MAX: u32 = 1 << 30;
+
+/// The sockets of one shard, for the length of a callback.
+pub struct Sockets<'a> {
+    pub(crate) tcp: &'a mut Tcp,
+    pub(crate) addresses: &'a [Ipv4Addr],
+    pub(crate) next_address: &'a mut usize,
+    pub(crate) cx: Cx<'a>,
+}
+
+impl<'a> Sockets<'a> {
+    pub(crate) fn new(
+        tcp: &'a mut Tcp,
+        addresses: &'a [Ipv4Addr],
+        next_address: &'a mut usize,
+        now: Instant,
+        pool: &'a mut FramePool,
+    ) -> Sockets<'a> {
+        Sockets { tcp, addresses, next_address, cx: Cx { now, pool } }
+    }
+
+    /// The instant of this step.
+    pub fn now(&self) -> Instant {
+        self.cx.now
+    }
+
+    /// Listens on `port` of one local address, or of all.
+    pub fn listen(
+        &mut self,
+        address: Option<Ipv4Addr>,
+        port: u16,
+        backlog: usize,
+        options: SocketOptions,
+    ) -> Result<ListenerId, ListenError> {
+        self.tcp.listen(address, port, backlog, options)
+    }
+
+    /// Stops listening; connections that were not accepted yet are reset.
+    pub fn close_listener(&mut self, listener: ListenerId) {
+        self.tcp.close_listener(&mut self.cx, listener);
+    }
+
+    /// Takes the head of the accept queue.
+    pub fn accept(&mut self, listener: ListenerId) -> Option<ConnectionId> {
+        self.tcp.accept(listener)
+    }
+
+    /// Opens a connection to `remote`. The local addresses take turns; one whose
+    /// ports are all taken towards `remote` is passed over.
+    pub fn connect(
+        &mut self,
+        remote: SocketAddrV4,
+        token: u32,
+        options: SocketOptions,
+    ) -> Result<ConnectionId, ConnectError> {
+        for _ in 0..self.addresses.len() {
+            let local = self.addresses[*self.next_address % self.addresses.len()];
+            *self.next_address = (*self.next_address + 1) % self.addresses.len();
+            match self.tcp.connect(&mut self.cx, local, remote, token, options) {
+                Err(ConnectError::AddressNotAvailable) => {}
+                result => return result,
+            }
+        }
+        self.tcp.shared.stats.ports_exhausted += 1;
+        Err(ConnectError::AddressNotAvailable)
+    }
+
+    /// The application's word for a connection: 0 until it is set.
+    pub fn token(&self, connection: ConnectionId) -> u32 {
+        self.tcp.connection(connection).map_or(0, |tcb| tcb.token)
+    }
+
+    /// Sets the application's word for a connection.
+    pub fn set_token(&mut self, connection: ConnectionId, token: u32) -> Result<(), SocketError> {
+        self.tcb(connection)?.token = token;
+        Ok(())
+    }
+
+    /// The state of a connection.
+    pub fn state(&self, connection: ConnectionId) -> Option<State> {
+        self.tcp.connection(connection).map(|tcb| tcb.state)
+    }
+
+    /// The smoothed round-trip time of a connection (RFC 6298), once there is one.
+    pub fn smoothed_rtt(&self, connection: ConnectionId) -> Option<Duration> {
+        self.tcp.connection(connection)?.rtt.smoothed()
+    }
+
+    /// The remote address of a connection.
+    pub fn remote(&self, connection: ConnectionId) -> Option<SocketAddrV4> {
+        self.tcp.connection(connection).map(|tcb| SocketAddrV4::new(tcb.key.remote, tcb.key.remote_port))
+    }
+
+    fn tcb(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
+        self.tcp.connection_mut(connection).ok_or(SocketError::BadDescriptor)
+    }
+
+    /// The next received bytes, as they lie in their frame; empty at the end of
+    /// the stream. They stay until [`consume`](Sockets::consume) takes them.
+    pub fn receive(&self, connection: ConnectionId) -> Result<&[u8], SocketError> {
+        let tcb = self.tcp.connection(connection).ok_or(SocketError::BadDescriptor)?;
+        match self.tcp.shared.chunks.front(tcb.receive_queue).map(|chunk| &chunk.content) {
+            Some(Content::Frame(frame)) => Ok(frame.data()),
+            _ if self.is_at_end(tcb) => Ok(&[]),
+            _ => Err(SocketError::WouldBlock),
+        }
+    }
+
+    fn is_at_end(&self, tcb: &Tcb) -> bool {
+        tcb.receive_queued == 0 && tcb.is(crate::tcp::TcbFlags::FIN_RECEIVED)
+    }
+
+    /// Takes `count` received bytes off; their frames go home and the window opens.
+    pub fn consume(&mut self, connection: ConnectionId, count: usize) {
+        let Tcp { connections, shared, .. } = &mut *self.tcp;
+        let Some(tcb) = connections.get_mut(connection.index).filter(|t| t.generation == connection.generation) else {
+            return;
+        };
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(tcb.receive_queued);
+        shared.chunks.skip(&mut tcb.receive_queue, u64::from(count), self.cx.pool);
+        tcb.receive_queued -= count;
+        shared.consumed(&self.cx, connection.index, tcb);
+    }
+
+    /// Moves received data of a connection to its own send queue without copying
+    /// it, as far as the send buffer allows: how many bytes.
+    pub fn echo(&mut self, connection: ConnectionId) -> Result<usize, SocketError> {
+        let Tcp { connections, shared, .. } = &mut *self.tcp;
+        let tcb = connections
+            .get_mut(connection.index)
+            .filter(|tcb| tcb.generation == connection.generation)
+            .ok_or(SocketError::BadDescriptor)?;
+        if !tcb.state.may_send() {
+            return Err(SocketError::BrokenPipe);
+        }
+        let mut moved = 0;
+        while tcb.send_queued < shared.config.send_buffer {
+            let Some(chunk) = shared.chunks.pop_front(&mut tcb.receive_queue) else { break };
+            let len = u32::try_from(chunk.content.len()).unwrap_or(0);
+            if let Err(Content::Frame(frame)) = shared.chunks.push_back(&mut tcb.send_queue, chunk.content, Seq(0), false) {
+                self.cx.pool.free(frame);
+                break;
+            }
+            tcb.receive_queued -= len;
+            tcb.send_queued += len;
+            moved += len as usize;
+        }
+        if tcb.receive_queued > 0 {
+            tcb.events.add(Events::WANTS_WRITABLE);
+        }
+        shared.queue_output(connection.index, tcb);
+        shared.consumed(&self.cx, connection.index, tcb);
+        Ok(moved)
+    }
+
+    /// Makes bytes known that will be sent any number of times.
+    pub fn register(&mut self, bytes: Arc<[u8]>) -> SourceId {
+        self.tcp.shared.chunks.register(bytes)
+    }
+
+    /// Queues `len` bytes of a source from `offset` on, by reference, and tells
+    /// how many of them were queued.
+    pub fn send_from(
+        &mut self,
+        connection: ConnectionId,
+        source: SourceId,
+        offset: u64,
+        len: u64,
+    ) -> Result<u64, SocketError> {
+        let available = self.tcp.shared.chunks.source_len(source).saturating_sub(offset);
+        let queued = self.sendable(connection)?.send_queued;
+        let len = len.min(available).min(u64::from(REFERENCED_MAX.saturating_sub(queued)));
+        self.enqueue(connection, Content::Source { source, offset, len })?;
+        Ok(len)
+    }
+
+    /// Queues a copy of `bytes`, as far as the send buffer has room, and tells
+    /// how many were queued.
+    pub fn send(&mut self, connection: ConnectionId, bytes: &[u8]) -> Result<usize, SocketError> {
+        let limit = self.tcp.shared.config.send_buffer;
+        let tcb = self.sendable(connection)?;
+        let room = limit.saturating_sub(tcb.send_queued) as usize;
+        if room == 0 && !bytes.is_empty() {
+            tcb.events.add(Events::WANTS_WRITABLE);
+            return Err(SocketError::WouldBlock);
+        }
+        let len = bytes.len().min(room).min(usize::from(u16::MAX));
+        self.enqueue(connection, Content::Frame(Frame::copied(&bytes[..len])))?;
+        Ok(len)
+    }
+
+    fn sendable(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
+        let tcb = self.tcb(connection)?;
+        if tcb.state.may_send() { Ok(tcb) } else { Err(SocketError::BrokenPipe) }
+    }
+
+    fn enqueue(&mut self, connection: ConnectionId, content: Content) -> Result<(), SocketError> {
+        let len = u32::try_from(content.len()).unwrap_or(u32::MAX);
+        let Tcp { connections, shared, .. } = &mut *self.tcp;
+        let tcb = connections.get_mut(connection.index).ok_or(SocketError::BadDescriptor)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let pushed = shared.chunks.push_back(&mut tcb.send_queue, content, Seq(0), false);
+        if pushed.is_err() {
+            tcb.events.add(Events::WANTS_WRITABLE);
+            return Err(SocketError::WouldBlock);
+        }
+        tcb.send_queued += len;
+        shared.queue_output(connection.index, tcb);
+        Ok(())
+    }
+
+    /// Data of a connection that the peer has not acknowledged, in bytes.
+    pub fn unacknowledged(&self, connection: ConnectionId) -> u32 {
+        self.tcp.connection(connection).map_or(0, |tcb| tcb.send_queued)
+    }
+
+    /// Closes the sending side: a FIN follows what is queued (SHUT_WR).
+    pub fn shutdown(&mut self, connection: ConnectionId) -> Result<(), SocketError> {
+        self.tcb(connection)?;
+        self.tcp.shutdown(&mut self.cx, connection.index);
+        Ok(())
+    }
+
+    /// Lets go of the connection. What is queued is still delivered; unread
+    /// received data makes it a reset (RFC 9293 section 3.6.1, SHLD-3).
+    pub fn close(&mut self, connection: ConnectionId) {
+        if self.tcb(connection).is_ok() {
+            self.tcp.close(&mut self.cx, connection.index);
+        }
+    }
+
+    /// Ends the connection by a RST.
+    pub fn abort(&mut self, connection: ConnectionId) {
+        if self.tcb(connection).is_ok() {
+            self.tcp.abort(&mut self.cx, connection.index);
+        }
+    }
+
+    /// How many connections are in which state.
+    pub fn gauges(&self) -> Gauges {
+        self.tcp.gauges()
+    }
+}

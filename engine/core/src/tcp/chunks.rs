@@ -1,0 +1,362 @@
+//! What queues hold: bytes of frames and references to sources.
+//!
+//! All queues of all connections are lists in one slab, so a connection pays
+//! four bytes for a queue that is empty and nothing is allocated for a queue
+//! that is short. A list is circular and known by its tail; the tail's next is
+//! the head:
+//!
+//! ```text
+//!   tail ----------------------+
+//!                              v
+//!   [head] -> [ .. ] -> .. -> [tail] -> back to head
+//! ```
+//!
+//! A queue of data to send may hold *references*: a range of a source that the
+//! application registered. Such data is never kept per connection; it is read
+//! again when it has to be sent again.
+
+use crate::frame::{Frame, FramePool};
+use crate::seq::Seq;
+use crate::slab::Slab;
+use std::sync::Arc;
+
+/// Bytes registered once and sent any number of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceId(pub(crate) u32);
+
+/// What one element of a queue holds.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// The window of a frame.
+    Frame(Frame),
+    /// `len` bytes of a source from `offset` on.
+    Source { source: SourceId, offset: u64, len: u64 },
+}
+
+impl Content {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Content::Frame(frame) => frame.len() as u64,
+            Content::Source { len, .. } => *len,
+        }
+    }
+
+    /// Cuts `count` bytes off the front.
+    fn skip(&mut self, count: u64) {
+        match self {
+            Content::Frame(frame) => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX).min(frame.len());
+                frame.set_window(frame.head() + count, frame.len() - count);
+            }
+            Content::Source { offset, len, .. } => {
+                let count = count.min(*len);
+                *offset += count;
+                *len -= count;
+            }
+        }
+    }
+}
+
+/// One element of a list.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) content: Content,
+    /// First sequence number of the content; only reassembly looks at it.
+    pub(crate) seq: Seq,
+    /// A FIN follows the content; only reassembly looks at it.
+    pub(crate) fin: bool,
+    next: u32,
+}
+
+impl Chunk {
+    /// The sequence number after the content.
+    pub(crate) fn end(&self) -> Seq {
+        self.seq + u32::try_from(self.content.len()).unwrap_or(u32::MAX)
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+/// A list of chunks, known by its tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct List(u32);
+
+impl List {
+    pub(crate) const EMPTY: List = List(NONE);
+
+    pub(crate) fn is_empty(self) -> bool {
+        self == List::EMPTY
+    }
+
+    /// The index of the last chunk.
+    pub(crate) fn tail(self) -> Option<u32> {
+        (!self.is_empty()).then_some(self.0)
+    }
+}
+
+/// The slab of all chunks of a shard, and the sources that they refer to.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    slab: Slab<Chunk>,
+    sources: Vec<Arc<[u8]>>,
+    /// Pool frames in chunks, and how many there may be: past it, bytes are
+    /// copied out, so that a slow reader never starves the fill ring.
+    frames_held: usize,
+    frames_limit: usize,
+}
+
+impl Chunks {
+    pub(crate) fn new(limit: usize, frames_limit: usize) -> Chunks {
+        Chunks { slab: Slab::new(limit), sources: Vec::new(), frames_held: 0, frames_limit }
+    }
+
+    pub(crate) fn register(&mut self, bytes: Arc<[u8]>) -> SourceId {
+        self.sources.push(bytes);
+        SourceId(u32::try_from(self.sources.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn source_len(&self, source: SourceId) -> u64 {
+        self.sources.get(source.0 as usize).map_or(0, |bytes| bytes.len() as u64)
+    }
+
+    /// Chunks in all lists.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Pool frames in all lists.
+    pub(crate) fn frames_held(&self) -> usize {
+        self.frames_held
+    }
+
+    /// A received frame as content: itself while frames may be held, else a
+    /// copy of its window. True when it was copied.
+    pub(crate) fn keep(&self, frame: Frame, pool: &mut FramePool) -> (Frame, bool) {
+        if frame.is_copied() || self.frames_held < self.frames_limit {
+            return (frame, false);
+        }
+        let copy = Frame::copied(frame.data());
+        pool.free(frame);
+        (copy, true)
+    }
+
+    fn make(&mut self, content: Content, seq: Seq, fin: bool) -> Result<u32, Content> {
+        let holds = Self::holds_frame(&content);
+        let chunk = Chunk { content, seq, fin, next: NONE };
+        let index = self.slab.insert(chunk).map_err(|chunk| chunk.content)?;
+        self.frames_held += holds;
+        Ok(index)
+    }
+
+    fn holds_frame(content: &Content) -> usize {
+        usize::from(matches!(content, Content::Frame(frame) if !frame.is_copied()))
+    }
+
+    fn next(&self, index: u32) -> u32 {
+        self.slab.get(index).map_or(NONE, |chunk| chunk.next)
+    }
+
+    fn link(&mut self, index: u32, next: u32) {
+        if let Some(chunk) = self.slab.get_mut(index) {
+            chunk.next = next;
+        }
+    }
+
+    /// Appends; gives the content back when the slab is full.
+    pub(crate) fn push_back(&mut self, list: &mut List, content: Content, seq: Seq, fin: bool) -> Result<(), Content> {
+        let index = self.make(content, seq, fin)?;
+        if list.is_empty() {
+            self.link(index, index);
+        } else {
+            let head = self.next(list.0);
+            self.link(index, head);
+            self.link(list.0, index);
+        }
+        *list = List(index);
+        Ok(())
+    }
+
+    pub(crate) fn front(&self, list: List) -> Option<&Chunk> {
+        self.slab.get(self.next(list.0))
+    }
+
+    pub(crate) fn back(&self, list: List) -> Option<&Chunk> {
+        self.slab.get(list.0)
+    }
+
+    pub(crate) fn pop_front(&mut self, list: &mut List) -> Option<Chunk> {
+        let head = self.next(list.0);
+        let next = self.next(head);
+        let chunk = self.slab.remove(head)?;
+        if head == list.0 {
+            *list = List::EMPTY;
+        } else {
+            self.link(list.0, next);
+        }
+        self.frames_held -= Self::holds_frame(&chunk.content);
+        Some(chunk)
+    }
+
+    /// Cuts `count` bytes off the front of a list; frames that this empties go
+    /// back to the pool.
+    pub(crate) fn skip(&mut self, list: &mut List, mut count: u64, pool: &mut FramePool) {
+        while count > 0 && !list.is_empty() {
+            let head = self.next(list.0);
+            let Some(chunk) = self.slab.get_mut(head) else { return };
+            let len = chunk.content.len();
+            if len > count {
+                chunk.content.skip(count);
+                return;
+            }
+            count -= len;
+            self.release_front(list, pool);
+        }
+    }
+
+    fn release_front(&mut self, list: &mut List, pool: &mut FramePool) {
+        if let Some(Chunk { content: Content::Frame(frame), .. }) = self.pop_front(list) {
+            pool.free(frame);
+        }
+    }
+
+    /// Empties a list.
+    pub(crate) fn clear(&mut self, list: &mut List, pool: &mut FramePool) {
+        while !list.is_empty() {
+            self.release_front(list, pool);
+        }
+    }
+
+    /// Walks a list from its head: (index, chunk).
+    pub(crate) fn walk(&self, list: List) -> impl Iterator<Item = (u32, &Chunk)> {
+        let mut at = self.next(list.0);
+        let mut done = list.is_empty();
+        std::iter::from_fn(move || {
+            if done {
+                return None;
+            }
+            let here = at;
+            let chunk = self.slab.get(here)?;
+            done = here == list.0;
+            at = chunk.next;
+            Some((here, chunk))
+        })
+    }
+
+    /// Inserts behind the chunk `after`, or at the head when `after` is `None`.
+    pub(crate) fn insert_after(
+        &mut self,
+        list: &mut List,
+        after: Option<u32>,
+        content: Content,
+        seq: Seq,
+        fin: bool,
+    ) -> Result<(), Content> {
+        if list.is_empty() || after == Some(list.0) {
+            return self.push_back(list, content, seq, fin);
+        }
+        let index = self.make(content, seq, fin)?;
+        // The tail's next is the head, so "before the head" is "after the tail".
+        let previous = after.unwrap_or(list.0);
+        let next = self.next(previous);
+        self.link(index, next);
+        self.link(previous, index);
+        Ok(())
+    }
+
+    /// Copies the bytes from `skip` on into `into`, as far as the list goes, and
+    /// tells how many there were.
+    pub(crate) fn copy(&self, list: List, skip: u64, into: &mut [u8]) -> usize {
+        let mut skip = skip;
+        let mut done = 0;
+        for (_, chunk) in self.walk(list) {
+            let len = chunk.content.len();
+            if skip >= len {
+                skip -= len;
+                continue;
+            }
+            let rest = &mut into[done..];
+            let count = usize::try_from(len - skip).unwrap_or(usize::MAX).min(rest.len());
+            let from = self.bytes(&chunk.content, skip, count);
+            rest[..from.len()].copy_from_slice(from);
+            done += from.len();
+            skip = 0;
+            if done == into.len() {
+                break;
+            }
+        }
+        done
+    }
+
+    fn bytes<'a>(&'a self, content: &'a Content, skip: u64, count: usize) -> &'a [u8] {
+        let (bytes, start) = match content {
+            Content::Frame(frame) => (frame.data(), skip),
+            Content::Source { source, offset, .. } => {
+                (self.sources.get(source.0 as usize).map_or(&[][..], |s| s), offset + skip)
+            }
+        };
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        bytes.get(start..start.saturating_add(count)).unwrap_or(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn source(chunks: &mut Chunks, bytes: &[u8]) -> Content {
+        let id = chunks.register(bytes.into());
+        Content::Source { source: id, offset: 0, len: bytes.len() as u64 }
+    }
+
+    proptest! {
+        /// A list of mixed chunks reads as the concatenation of their bytes.
+        #[test]
+        fn a_list_is_the_bytes_that_went_in(
+            parts in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..40), any::<bool>()), 0..12),
+            cuts in prop::collection::vec((0u64..60, 0usize..60), 0..12),
+        ) {
+            let mut pool = FramePool::on_heap(0, 64);
+            let mut chunks = Chunks::new(64, 4);
+            let mut list = List::EMPTY;
+            let mut model = Vec::new();
+            for (bytes, by_reference) in parts {
+                let content = if by_reference { source(&mut chunks, &bytes) } else { Content::Frame(Frame::copied(&bytes)) };
+                chunks.push_back(&mut list, content, Seq(0), false).unwrap();
+                model.extend(bytes);
+            }
+            for (skip, want) in cuts {
+                let mut got = vec![0; want];
+                let count = chunks.copy(list, skip, &mut got);
+                let from = usize::try_from(skip).unwrap().min(model.len());
+                let expected = &model[from..(from + want).min(model.len())];
+                prop_assert_eq!(&got[..count], expected);
+                chunks.skip(&mut list, skip / 4, &mut pool);
+                model.drain(..(usize::try_from(skip / 4).unwrap()).min(model.len()));
+            }
+            chunks.clear(&mut list, &mut pool);
+            prop_assert_eq!(chunks.len(), 0);
+        }
+    }
+
+    #[test]
+    fn frames_past_the_limit_are_copied_and_go_home() {
+        let mut pool = FramePool::on_heap(2, 64);
+        let mut chunks = Chunks::new(8, 1);
+        let mut list = List::EMPTY;
+        for copied in [false, true] {
+            let mut frame = pool.alloc().unwrap();
+            frame.set_window(0, 3);
+            frame.data_mut().copy_from_slice(b"abc");
+            let (frame, was_copied) = chunks.keep(frame, &mut pool);
+            assert_eq!(was_copied, copied);
+            chunks.push_back(&mut list, Content::Frame(frame), Seq(0), false).unwrap();
+        }
+        assert_eq!((chunks.frames_held(), pool.available()), (1, 1));
+        let mut out = [0; 6];
+        assert_eq!(chunks.copy(list, 0, &mut out), 6);
+        assert_eq!(&out, b"abcabc");
+        chunks.clear(&mut list, &mut pool);
+        assert_eq!((chunks.frames_held(), pool.available()), (0, 2));
+    }
+}

@@ -1,0 +1,148 @@
+//! Closing: the user's calls, and the end of a record.
+
+use super::state::State;
+use super::tcb::{Tcb, TcbFlags, Timer};
+use super::time_wait::TimeWait;
+use super::{Closed, ClosedEvent, ConnectionId, Cx, Flow, Shared, Tcp};
+
+impl Tcp {
+    /// CLOSE of the sending side (RFC 9293 section 3.10.4): a FIN follows what
+    /// is queued. The connection can still be read.
+    pub(crate) fn shutdown(&mut self, cx: &mut Cx, index: u32) {
+        let Some(tcb) = self.connections.get_mut(index) else { return };
+        match tcb.state {
+            State::SynSent => return self.finish(cx, index, Closed::Aborted),
+            // The state changes when the handshake is complete.
+            State::SynReceived => {}
+            State::Established => tcb.state = State::FinWait1,
+            State::CloseWait => tcb.state = State::LastAck,
+            _ => return,
+        }
+        tcb.set(TcbFlags::FIN_QUEUED);
+        self.shared.queue_output(index, tcb);
+    }
+
+    /// The application lets go of the connection. Unread data makes it a reset
+    /// (RFC 9293 section 3.6.1, SHLD-3), for it will never be delivered.
+    pub(crate) fn close(&mut self, cx: &mut Cx, index: u32) {
+        let Some(tcb) = self.connections.get_mut(index) else { return };
+        if tcb.receive_queued > 0 || !tcb.reassembly.is_empty() {
+            return self.abort(cx, index);
+        }
+        tcb.set(TcbFlags::ORPHAN);
+        match tcb.state {
+            State::TimeWait => self.enter_time_wait(cx, index),
+            State::Closed => self.finish(cx, index, Closed::Normally),
+            State::FinWait2 => {
+                let wait = self.shared.config.fin_wait_2;
+                tcb.arm(Timer::FinWait2, cx.now, wait);
+                self.shared.schedule(cx.now, index, tcb);
+            }
+            _ => self.shutdown(cx, index),
+        }
+    }
+
+    /// ABORT (RFC 9293 section 3.10.5): a RST where the peer knows of us, and
+    /// everything of the connection is gone.
+    pub(crate) fn abort(&mut self, cx: &mut Cx, index: u32) {
+        let Some(tcb) = self.connections.get_mut(index) else { return };
+        tcb.set(TcbFlags::ORPHAN);
+        match tcb.state {
+            State::SynReceived
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait => self.shared.reset_connection(tcb),
+            _ => {}
+        }
+        self.finish(cx, index, Closed::Aborted);
+    }
+
+    /// Ends a connection: its record, queues, timer and port are free after this,
+    /// and an application that still holds it is told.
+    pub(crate) fn finish(&mut self, cx: &mut Cx, index: u32, why: Closed) {
+        let Some(mut tcb) = self.connections.remove(index) else { return };
+        let hash = self.shared.hasher.hash(&tcb.key);
+        self.shared.table.remove(hash, Flow::Connection(index).value());
+        self.shared.release(cx, index, &mut tcb);
+        if tcb.is(TcbFlags::ACTIVE) {
+            self.shared.ports.release(&tcb.key);
+        }
+        self.shared.count_end(&tcb, why);
+        if !tcb.is(TcbFlags::ORPHAN) {
+            let id = ConnectionId { index, generation: tcb.generation };
+            self.shared.closed.push_back(ClosedEvent { id, token: tcb.token, why });
+        }
+    }
+
+    /// Both sides have closed and TIME-WAIT is the peer's. While the application
+    /// holds the connection it can read it to its end; the flow is free.
+    pub(crate) fn end_normally(&mut self, cx: &mut Cx, index: u32) {
+        let Some(tcb) = self.connections.get_mut(index) else { return };
+        if tcb.is(TcbFlags::ORPHAN) {
+            return self.finish(cx, index, Closed::Normally);
+        }
+        self.shared.wheel.cancel(index);
+        let hash = self.shared.hasher.hash(&tcb.key);
+        self.shared.table.remove(hash, Flow::Connection(index).value());
+        if tcb.is(TcbFlags::ACTIVE) {
+            tcb.unset(TcbFlags::ACTIVE);
+            self.shared.ports.release(&tcb.key);
+        }
+        tcb.state = State::Closed;
+        tcb.timer = Timer::Idle;
+    }
+
+    /// A connection that is over on both sides becomes a TIME-WAIT record, once
+    /// the application has let go of it. Its port stays taken.
+    pub(crate) fn enter_time_wait(&mut self, cx: &mut Cx, index: u32) {
+        let Some(tcb) = self.connections.get_mut(index) else { return };
+        tcb.state = State::TimeWait;
+        if !tcb.is(TcbFlags::ORPHAN) {
+            // It waits here, to be read to its end.
+            tcb.timer = Timer::Idle;
+            return;
+        }
+        let window = self.shared.advertise(tcb);
+        let record = TimeWait::of(tcb, window);
+        // An ACK of the peer's FIN that is due goes out as the record's own.
+        let ack = tcb.is(TcbFlags::ACK_NOW).then(|| self.shared.ack_header(cx, tcb));
+        let Some(waiting) = self.time_wait.insert(cx.now, record, self.shared.config.time_wait()) else {
+            self.shared.stats.time_wait_overflow += 1;
+            return self.finish(cx, index, Closed::Normally);
+        };
+        let Some(mut tcb) = self.connections.remove(index) else { return };
+        if let Some(header) = ack {
+            self.shared.reply(tcb.key, header);
+        }
+        let hash = self.shared.hasher.hash(&tcb.key);
+        let (old, new) = (Flow::Connection(index).value(), Flow::TimeWait(waiting).value());
+        self.shared.table.replace(hash, old, new);
+        self.shared.release(cx, index, &mut tcb);
+        self.shared.count_end(&tcb, Closed::Normally);
+    }
+}
+
+impl Shared {
+    fn release(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) {
+        self.wheel.cancel(index);
+        self.chunks.clear(&mut tcb.send_queue, cx.pool);
+        self.chunks.clear(&mut tcb.receive_queue, cx.pool);
+        self.chunks.clear(&mut tcb.reassembly, cx.pool);
+    }
+
+    fn count_end(&mut self, tcb: &Tcb, why: Closed) {
+        let stats = &mut self.stats;
+        if matches!(tcb.state, State::SynSent | State::SynReceived) {
+            stats.attempt_fails += 1;
+            return;
+        }
+        stats.closed += 1;
+        match why {
+            Closed::Normally | Closed::Refused | Closed::Unreachable => {}
+            Closed::Reset => stats.resets_received += 1,
+            Closed::TimedOut => stats.timeouts += 1,
+            Closed::Aborted => stats.aborts += 1,
+        }
+    }
+}

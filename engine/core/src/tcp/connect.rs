@@ -1,0 +1,193 @@
+//! Opening: active opens, initial sequence numbers, and the one place where a
+//! control block is made.
+
+use super::congestion::Congestion;
+use super::state::State;
+use super::tcb::{Minutes, Tcb, TcbFlags, Timer};
+use super::{ConnectionId, Cx, Flow, Shared, SocketOptions, Tcp};
+use crate::flow::{FlowHasher, FlowKey};
+use crate::seq::Seq;
+use crate::time::Instant;
+use crate::wire::tcp::Options;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// What a peer takes that offers no MSS (RFC 9293 section 3.7.1, MUST-15).
+const MSS_DEFAULT: u16 = 536;
+/// No peer can make us send segments of less (CVE-2019-11479); Linux has 48.
+const MSS_FLOOR: u16 = 88;
+/// Each data segment carries NOP, NOP and the timestamps option.
+const TIMESTAMPS_LEN: u16 = 12;
+
+/// Initial sequence numbers (RFC 6528): a clock of 4 us and a keyed hash of the
+/// flow, so they grow for a flow and tell nothing about another's.
+#[derive(Debug)]
+pub(crate) struct IssGenerator(FlowHasher);
+
+impl IssGenerator {
+    pub(crate) fn new(key: [u8; 16]) -> IssGenerator {
+        IssGenerator(FlowHasher::new(key))
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
+    pub(crate) fn iss(&self, now: Instant, key: &FlowKey) -> Seq {
+        let clock = (now.as_micros() / 4) as u32;
+        Seq(clock.wrapping_add(self.0.hash(key) as u32))
+    }
+}
+
+/// What is known of a connection when its control block is made.
+pub(crate) struct Opening {
+    pub(crate) key: FlowKey,
+    pub(crate) state: State,
+    pub(crate) iss: Seq,
+    pub(crate) flags: TcbFlags,
+    pub(crate) options: SocketOptions,
+}
+
+/// Why a connect was refused at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// EADDRNOTAVAIL: every local port towards this destination is taken, by
+    /// connections or by TIME-WAIT.
+    #[error("no local port is free towards this destination (EADDRNOTAVAIL)")]
+    AddressNotAvailable,
+    /// ENOBUFS: the budget of connections is used up.
+    #[error("no room for another connection (ENOBUFS)")]
+    NoBuffers,
+    /// EINVAL: broadcast, multicast or otherwise impossible (RFC 9293, MUST-46).
+    #[error("that address can't be connected to (EINVAL)")]
+    InvalidAddress,
+}
+
+impl Tcp {
+    /// Active OPEN (RFC 9293 section 3.9.1.1 and 3.10.1) from `local`.
+    pub(crate) fn connect(
+        &mut self,
+        cx: &mut Cx,
+        local: Ipv4Addr,
+        remote: SocketAddrV4,
+        token: u32,
+        options: SocketOptions,
+    ) -> Result<ConnectionId, ConnectError> {
+        let address = *remote.ip();
+        if address.is_broadcast() || address.is_multicast() || address.is_unspecified() || remote.port() == 0 {
+            return Err(ConnectError::InvalidAddress);
+        }
+        if self.connections.is_full() {
+            return Err(ConnectError::NoBuffers);
+        }
+        let Some(port) = self.shared.ports.allocate(local, address, remote.port()) else {
+            return Err(ConnectError::AddressNotAvailable);
+        };
+        let key = FlowKey { local, remote: address, local_port: port, remote_port: remote.port() };
+        let iss = self.shared.iss.iss(cx.now, &key);
+        let mut tcb = self.shared.make_tcb(&Opening { key, state: State::SynSent, iss, flags: TcbFlags::ACTIVE, options });
+        tcb.token = token;
+        tcb.set(TcbFlags::SYN_DUE);
+        let generation = tcb.generation;
+        let Ok(index) = self.connections.insert(tcb) else {
+            self.shared.ports.release(&key);
+            return Err(ConnectError::NoBuffers);
+        };
+        let hash = self.shared.hasher.hash(&key);
+        self.shared.table.insert(hash, Flow::Connection(index).value());
+        self.shared.stats.active_opens += 1;
+        if let Some(tcb) = self.connections.get_mut(index) {
+            self.shared.queue_output(index, tcb);
+        }
+        Ok(ConnectionId { index, generation })
+    }
+}
+
+impl Shared {
+    /// A control block in the state of `opening`, with nothing of the peer in it.
+    pub(crate) fn make_tcb(&mut self, opening: &Opening) -> Tcb {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let mut tcb = Tcb::new(opening, self.next_generation, self.mss);
+        if opening.options.nodelay {
+            tcb.set(TcbFlags::NODELAY);
+        }
+        tcb
+    }
+
+    /// The window that a SYN offers: it is never scaled (RFC 7323 section 2.2).
+    pub(crate) fn syn_window(&self) -> u16 {
+        u16::try_from(self.config.receive_buffer).unwrap_or(u16::MAX)
+    }
+
+    /// The options that a SYN of ours offers.
+    pub(crate) fn syn_options(&self, now: Instant) -> Options {
+        Options {
+            mss: Some(self.mss),
+            window_scale: Some(self.config.window_scale()),
+            timestamps: self.config.timestamps.then(|| self.timestamps(now, 0)),
+            sack_permitted: false,
+        }
+    }
+
+    /// The segment size that a peer's MSS option leaves us (RFC 9293 section
+    /// 3.7.1, MUST-15 and MUST-16; RFC 6691).
+    pub(crate) fn effective_mss(&self, offered: Option<u16>, timestamps: bool) -> u16 {
+        let peer = offered.unwrap_or(MSS_DEFAULT).max(MSS_FLOOR);
+        peer.min(self.mss) - if timestamps { TIMESTAMPS_LEN } else { 0 }
+    }
+
+    /// Takes over what the peer's SYN says: sequence numbers, and the options
+    /// that both sides offered.
+    pub(crate) fn take_syn(&self, now: Instant, tcb: &mut Tcb, irs: Seq, options: &Options, window: u16) {
+        tcb.rcv_nxt = irs + 1;
+        tcb.rcv_edge = tcb.rcv_nxt + u32::from(self.syn_window());
+        tcb.last_ack_sent = tcb.rcv_nxt;
+        tcb.snd_wl1 = irs;
+        tcb.snd_wnd = u32::from(window);
+        tcb.snd_wnd_max = window;
+        if let Some(scale) = options.window_scale {
+            tcb.set_scales(scale, self.config.window_scale());
+        }
+        if let Some(timestamps) = options.timestamps.filter(|_| self.config.timestamps) {
+            tcb.set(TcbFlags::TIMESTAMPS);
+            tcb.ts_recent = timestamps.value;
+            tcb.ts_recent_at = Minutes::at(now);
+        }
+        tcb.mss = self.effective_mss(options.mss, tcb.is(TcbFlags::TIMESTAMPS));
+        tcb.congestion = Congestion::new(tcb.mss);
+    }
+
+    /// The handshake is complete: SND.UNA passes our SYN.
+    pub(crate) fn establish(&mut self, tcb: &mut Tcb) {
+        // A CLOSE during a simultaneous open takes effect now (section 3.10.4).
+        let closing = tcb.is(TcbFlags::FIN_QUEUED);
+        tcb.state = if closing { State::FinWait1 } else { State::Established };
+        tcb.snd_una = tcb.snd_una + 1;
+        tcb.snd_nxt = tcb.snd_una;
+        tcb.snd_max = tcb.snd_una;
+        tcb.recover = tcb.snd_una;
+        tcb.timer = Timer::Idle;
+        tcb.backoff = 0;
+        self.stats.established += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Duration;
+    use std::collections::HashSet;
+
+    /// RFC 6528: for one flow they grow with the clock, over flows they scatter.
+    #[test]
+    fn initial_sequence_numbers_grow_per_flow_and_scatter_over_flows() {
+        let generator = IssGenerator::new([7; 16]);
+        let key = |port| FlowKey {
+            local: Ipv4Addr::new(198, 18, 0, 1),
+            remote: Ipv4Addr::new(198, 18, 0, 2),
+            local_port: port,
+            remote_port: 80,
+        };
+        let (first, later) = (Instant::ZERO, Instant::ZERO + Duration::from_millis(8));
+        let grown = generator.iss(later, &key(1)).bytes_since(generator.iss(first, &key(1)));
+        assert_eq!(grown, 2_000);
+        let tops: HashSet<u32> = (1..=4_096).map(|p| generator.iss(first, &key(p)).0 >> 24).collect();
+        assert_eq!(tops.len(), 256, "the upper byte takes every value");
+    }
+}

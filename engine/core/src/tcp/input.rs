@@ -1,0 +1,396 @@
+//! Segments that arrive (RFC 9293 section 3.10.7, with RFC 5961 and RFC 7323).
+//!
+//! Section 3.10.7.4 checks a segment in eight steps. Here each step is a
+//! function of its name, in the same order, and the first that is not content
+//! ends the segment.
+
+use super::state::State;
+use super::tcb::{Events, Minutes, Tcb, TcbFlags, Timer};
+use super::{Closed, Cx, Flow, Shared, Tcp};
+use crate::flow::FlowKey;
+use crate::frame::Frame;
+use crate::seq::Seq;
+use crate::stats::DropReason;
+use crate::time::Instant;
+use crate::wire::tcp::{Flags, Header};
+
+/// A segment without its data, which is the window of the frame beside it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Segment {
+    /// The flow as this side names it.
+    pub(crate) key: FlowKey,
+    pub(crate) header: Header,
+    pub(crate) payload_len: u32,
+}
+
+impl Segment {
+    /// SEG.LEN: data, SYN and FIN (RFC 9293 section 3.3.1).
+    pub(crate) fn len(&self) -> u32 {
+        let flags = self.header.flags;
+        self.payload_len + u32::from(flags.contains(Flags::SYN)) + u32::from(flags.contains(Flags::FIN))
+    }
+}
+
+/// What becomes of a connection after a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Stays,
+    TimeWait,
+    Ends(Closed),
+    /// It ends, and the peer is told by a RST.
+    Aborts(DropReason),
+}
+
+/// While probes of a closed window are answered their interval doubles only this
+/// often, which leaves room for the ones that are not answered to be counted.
+const ANSWERED_PROBE_BACKOFF: u8 = 9;
+
+/// A step's answer: go on to the next step, or be done with the segment.
+type Step<T = ()> = Result<T, DropReason>;
+
+impl Tcp {
+    /// Processes one segment; its frame is kept in a queue or goes home.
+    pub(crate) fn input(&mut self, cx: &mut Cx, segment: &Segment, frame: Frame) {
+        self.shared.stats.segments_in += 1;
+        let mut frame = Some(frame);
+        let outcome = match self.lookup(&segment.key) {
+            Some(Flow::Connection(index)) => self.input_connection(cx, index, segment, &mut frame),
+            Some(Flow::HalfOpen(index)) => self.input_half_open(cx, index, segment).and_then(|completed| match completed {
+                // The ACK that completes a handshake may carry data and FIN.
+                Some(index) => self.input_connection(cx, index, segment, &mut frame),
+                None => Ok(()),
+            }),
+            Some(Flow::TimeWait(index)) => self.input_time_wait(cx, index, segment),
+            None => self.input_no_connection(cx, segment),
+        };
+        if let Err(reason) = outcome {
+            self.shared.drops.count(reason);
+        }
+        if let Some(frame) = frame {
+            cx.pool.free(frame);
+        }
+    }
+
+    fn input_connection(&mut self, cx: &mut Cx, index: u32, segment: &Segment, frame: &mut Option<Frame>) -> Step {
+        let Some(tcb) = self.connections.get_mut(index) else { return Ok(()) };
+        let shared = &mut self.shared;
+        let verdict = match tcb.state {
+            State::SynSent => shared.syn_sent(cx, index, tcb, segment, frame),
+            _ => shared.synchronized(cx, index, tcb, segment, frame),
+        };
+        match verdict {
+            Ok(Verdict::Stays) | Err(_) => {
+                shared.schedule(cx.now, index, tcb);
+                if tcb.has_unsent() {
+                    shared.queue_output(index, tcb);
+                }
+            }
+            Ok(Verdict::TimeWait) => self.enter_time_wait(cx, index),
+            Ok(Verdict::Ends(Closed::Normally)) => self.end_normally(cx, index),
+            Ok(Verdict::Ends(why)) => self.finish(cx, index, why),
+            Ok(Verdict::Aborts(reason)) => {
+                self.abort(cx, index);
+                return Err(reason);
+            }
+        }
+        verdict.map(|_| ())
+    }
+}
+
+impl Shared {
+    /// SYN-SENT (RFC 9293 section 3.10.7.3).
+    fn syn_sent(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment, frame: &mut Option<Frame>) -> Step<Verdict> {
+        let Header { flags, seq, ack, window, options, .. } = segment.header;
+        let has_ack = flags.contains(Flags::ACK);
+        if has_ack && (ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_max)) {
+            if !flags.contains(Flags::RST) {
+                self.send_reset(tcb.key, ack, None);
+            }
+            return Err(DropReason::BadAck);
+        }
+        if flags.contains(Flags::RST) {
+            return if has_ack { Ok(Verdict::Ends(Closed::Refused)) } else { Err(DropReason::BadReset) };
+        }
+        if !flags.contains(Flags::SYN) {
+            return Err(DropReason::NoAck);
+        }
+        self.take_syn(cx.now, tcb, seq, &options, window);
+        if !has_ack {
+            // Simultaneous open (section 3.5, figure 7; MUST-10).
+            tcb.state = State::SynReceived;
+            tcb.set(TcbFlags::SYN_DUE);
+            self.queue_output(index, tcb);
+            return Ok(Verdict::Stays);
+        }
+        self.sample_rtt(cx.now, tcb, ack);
+        self.establish(tcb);
+        self.acknowledge(cx, index, tcb);
+        self.notify(index, tcb, Events::CONNECTED);
+        // Data and FIN beside the SYN start one number after it.
+        let rest = Segment { header: Header { seq: seq + 1, ..segment.header }, ..*segment };
+        let fin = self.receive(cx, index, tcb, &rest, frame)?;
+        Ok(if fin { Self::fin(tcb) } else { Verdict::Stays })
+    }
+
+    /// All other states of a control block (RFC 9293 section 3.10.7.4).
+    fn synchronized(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment, frame: &mut Option<Frame>) -> Step<Verdict> {
+        self.check_sequence(cx, index, tcb, segment)?;
+        if segment.header.flags.contains(Flags::RST) {
+            return self.check_reset(cx, tcb, segment);
+        }
+        self.check_syn(cx, tcb, segment)?;
+        self.check_ack(cx, index, tcb, segment)?;
+        let verdict = self.after_ack(cx, tcb);
+        if verdict != Verdict::Stays {
+            return Ok(verdict);
+        }
+        self.process_text(cx, index, tcb, segment, frame)
+    }
+
+    /// First: the sequence number, and before it PAWS (RFC 7323 section 5.3).
+    fn check_sequence(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment) -> Step {
+        let Header { flags, seq, options, .. } = segment.header;
+        let is_reset = flags.contains(Flags::RST);
+        if tcb.is(TcbFlags::TIMESTAMPS) && !is_reset {
+            // Once negotiated, timestamps are on every segment (section 3.2).
+            let Some(timestamps) = options.timestamps else { return Err(DropReason::Paws) };
+            let is_old = Seq(timestamps.value).precedes(Seq(tcb.ts_recent));
+            if is_old && tcb.ts_recent_at.days_until(cx.now) < 24 {
+                self.acknowledge(cx, index, tcb);
+                return Err(DropReason::Paws);
+            }
+        }
+        if !is_acceptable(tcb, segment) {
+            if !is_reset {
+                self.acknowledge(cx, index, tcb);
+            }
+            return Err(DropReason::OutOfWindow);
+        }
+        // RFC 7323 section 4.3: from the segment that holds Last.ACK.sent.
+        if let Some(timestamps) = options.timestamps
+            && tcb.is(TcbFlags::TIMESTAMPS)
+            && seq.precedes_or_is(tcb.last_ack_sent)
+            && Seq(timestamps.value).follows_or_is(Seq(tcb.ts_recent))
+        {
+            tcb.ts_recent = timestamps.value;
+            tcb.ts_recent_at = Minutes::at(cx.now);
+        }
+        Ok(())
+    }
+
+    /// Second: RST, which must hit RCV.NXT exactly (RFC 5961 section 3.2).
+    fn check_reset(&mut self, cx: &mut Cx, tcb: &mut Tcb, segment: &Segment) -> Step<Verdict> {
+        if segment.header.seq != tcb.rcv_nxt {
+            self.challenge(cx, tcb);
+            return Err(DropReason::BadReset);
+        }
+        match tcb.state {
+            State::SynReceived => Ok(Verdict::Ends(Closed::Refused)),
+            // RFC 1337: TIME-WAIT is not ended by a RST.
+            State::TimeWait => Err(DropReason::BadReset),
+            // All was delivered both ways; the peer just does not wait.
+            State::Closing | State::LastAck => Ok(Verdict::Ends(Closed::Normally)),
+            _ => Ok(Verdict::Ends(Closed::Reset)),
+        }
+    }
+
+    /// Fourth: SYN on a connection that has one (RFC 5961 section 4.2).
+    fn check_syn(&mut self, cx: &mut Cx, tcb: &mut Tcb, segment: &Segment) -> Step {
+        if segment.header.flags.contains(Flags::SYN) {
+            self.challenge(cx, tcb);
+            return Err(DropReason::BadSyn);
+        }
+        Ok(())
+    }
+
+    /// Fifth: the ACK field.
+    fn check_ack(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment) -> Step {
+        let Header { flags, seq, ack, window, .. } = segment.header;
+        if !flags.contains(Flags::ACK) {
+            return Err(DropReason::NoAck);
+        }
+        if tcb.state == State::SynReceived {
+            if ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_max) {
+                self.send_reset(tcb.key, ack, None);
+                return Err(DropReason::BadAck);
+            }
+            self.establish(tcb);
+            self.notify(index, tcb, Events::CONNECTED);
+        }
+        // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.
+        let oldest = tcb.snd_una.back(u32::from(tcb.snd_wnd_max) << tcb.snd_scale());
+        if ack.follows(tcb.snd_max) || ack.precedes(oldest) {
+            self.challenge(cx, tcb);
+            return Err(DropReason::BadAck);
+        }
+        let window = u32::from(window) << tcb.snd_scale();
+        if ack.follows(tcb.snd_una) {
+            self.new_ack(cx, index, tcb, ack);
+        } else if ack == tcb.snd_una && window == tcb.snd_wnd && segment.len() == 0 && tcb.has_unacknowledged() {
+            // RFC 5681 section 2: the five marks of a duplicate acknowledgment.
+            self.duplicate_ack(index, tcb);
+        }
+        let is_newest = tcb.snd_wl1.precedes_or_is(seq);
+        if ack.follows_or_is(tcb.snd_una) && is_newest {
+            self.update_window(cx, index, tcb, seq, window);
+        }
+        Ok(())
+    }
+
+    /// SND.UNA advances to `ack`.
+    fn new_ack(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, ack: Seq) {
+        let acked = ack.bytes_since(tcb.snd_una);
+        let data = acked.min(tcb.send_queued);
+        self.sample_rtt(cx.now, tcb, ack);
+        self.chunks.skip(&mut tcb.send_queue, u64::from(data), cx.pool);
+        if acked > data {
+            // Past the data lies only our FIN.
+            tcb.unset(TcbFlags::FIN_QUEUED);
+        }
+        tcb.send_queued -= data;
+        tcb.snd_una = ack;
+        tcb.snd_nxt = tcb.snd_nxt.max(ack);
+        tcb.backoff = 0;
+        self.stats.bytes_acked += u64::from(data);
+        self.grow_window(index, tcb, acked);
+        if tcb.has_unacknowledged() {
+            // RFC 6298 (5.3)
+            let rto = tcb.rtt.rto(self.config.rto, 0);
+            tcb.arm(Timer::Retransmit, cx.now, rto);
+        } else if tcb.timer == Timer::Retransmit {
+            tcb.timer = Timer::Idle; // RFC 6298 (5.2)
+        }
+        if tcb.events.contains(Events::WANTS_WRITABLE) && tcb.send_queued <= self.config.send_buffer / 2 {
+            tcb.events.remove(Events::WANTS_WRITABLE);
+            self.notify(index, tcb, Events::WRITABLE);
+        }
+    }
+
+    /// What an advance of SND.UNA does to the congestion window (RFC 6582
+    /// section 3.2 in recovery, RFC 5681 section 3.1 else).
+    fn grow_window(&mut self, index: u32, tcb: &mut Tcb, acked: u32) {
+        tcb.duplicate_acks = 0;
+        if !tcb.is(TcbFlags::IN_RECOVERY) {
+            tcb.congestion.on_ack(acked, tcb.mss);
+        } else if tcb.snd_una.follows_or_is(tcb.recover) {
+            tcb.unset(TcbFlags::IN_RECOVERY);
+            tcb.congestion.on_recovered(tcb.in_flight(), tcb.mss);
+        } else {
+            tcb.congestion.on_partial_ack(acked, tcb.mss);
+            tcb.set(TcbFlags::RESEND_ONE);
+            self.queue_output(index, tcb);
+        }
+    }
+
+    fn duplicate_ack(&mut self, index: u32, tcb: &mut Tcb) {
+        self.stats.duplicate_acks += 1;
+        tcb.duplicate_acks = tcb.duplicate_acks.saturating_add(1);
+        if tcb.is(TcbFlags::IN_RECOVERY) {
+            tcb.congestion.on_duplicate_in_recovery(tcb.mss);
+            self.queue_output(index, tcb);
+        } else if tcb.duplicate_acks == 3 && tcb.snd_una.follows_or_is(tcb.recover) && tcb.snd_nxt == tcb.snd_max {
+            tcb.recover = tcb.snd_max;
+            tcb.set(TcbFlags::IN_RECOVERY);
+            tcb.set(TcbFlags::RESEND_ONE);
+            tcb.congestion.on_fast_retransmit(tcb.in_flight(), tcb.mss);
+            self.stats.fast_retransmits += 1;
+            self.queue_output(index, tcb);
+        }
+    }
+
+    fn update_window(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, seq: Seq, window: u32) {
+        let opened = window > tcb.snd_wnd;
+        tcb.snd_wnd = window;
+        tcb.snd_wl1 = seq;
+        let unscaled = u16::try_from(window >> tcb.snd_scale()).unwrap_or(u16::MAX);
+        tcb.snd_wnd_max = tcb.snd_wnd_max.max(unscaled);
+        if tcb.timer == Timer::Persist {
+            // The peer lives: it may keep its window closed as long as it answers
+            // (RFC 9293 section 3.8.6.1, MUST-37).
+            tcb.backoff = tcb.backoff.min(ANSWERED_PROBE_BACKOFF);
+            if opened {
+                tcb.timer = Timer::Idle;
+                tcb.backoff = 0;
+                if tcb.has_unacknowledged() {
+                    let rto = tcb.rtt.rto(self.config.rto, 0);
+                    tcb.arm(Timer::Retransmit, cx.now, rto);
+                }
+            }
+            self.queue_output(index, tcb);
+        }
+    }
+
+    /// Takes the timed segment's round trip if `ack` covers it.
+    fn sample_rtt(&mut self, now: Instant, tcb: &mut Tcb, ack: Seq) {
+        if tcb.is(TcbFlags::RTT_TIMED) && ack.follows(tcb.rtt_seq) {
+            tcb.unset(TcbFlags::RTT_TIMED);
+            tcb.rtt.sample(micros(now).wrapping_sub(tcb.rtt_start_us));
+        }
+    }
+
+    /// Fifth, at its end: what the acknowledgment of our FIN changes.
+    fn after_ack(&mut self, cx: &mut Cx, tcb: &mut Tcb) -> Verdict {
+        let is_fin_acked = !tcb.is(TcbFlags::FIN_QUEUED);
+        match tcb.state {
+            State::FinWait1 if is_fin_acked => {
+                tcb.state = State::FinWait2;
+                if tcb.is(TcbFlags::ORPHAN) {
+                    tcb.arm(Timer::FinWait2, cx.now, self.config.fin_wait_2);
+                }
+                Verdict::Stays
+            }
+            State::Closing if is_fin_acked => Verdict::TimeWait,
+            State::LastAck if is_fin_acked => Verdict::Ends(Closed::Normally),
+            _ => Verdict::Stays,
+        }
+    }
+
+    /// Seventh and eighth: the segment text and the FIN.
+    fn process_text(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment, frame: &mut Option<Frame>) -> Step<Verdict> {
+        if !tcb.state.may_receive() {
+            // After the peer's FIN nothing follows; one sent again is answered.
+            if segment.len() > 0 {
+                self.acknowledge(cx, index, tcb);
+            }
+            return Ok(Verdict::Stays);
+        }
+        let end = segment.header.seq + segment.payload_len;
+        if tcb.is(TcbFlags::ORPHAN) && segment.payload_len > 0 && end.follows(tcb.rcv_nxt) {
+            // Nobody will ever read it (RFC 9293 section 3.6.1, SHLD-3).
+            return Ok(Verdict::Aborts(DropReason::DataAfterClose));
+        }
+        let fin = self.receive(cx, index, tcb, segment, frame)?;
+        Ok(if fin { Self::fin(tcb) } else { Verdict::Stays })
+    }
+
+    /// Eighth: the peer's FIN has been received in order.
+    fn fin(tcb: &mut Tcb) -> Verdict {
+        match tcb.state {
+            State::SynReceived | State::Established => tcb.state = State::CloseWait,
+            State::FinWait1 => tcb.state = State::Closing,
+            State::FinWait2 => return Verdict::TimeWait,
+            _ => {}
+        }
+        Verdict::Stays
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
+pub(crate) fn micros(now: Instant) -> u32 {
+    now.as_micros() as u32
+}
+
+/// The four cases of RFC 9293 section 3.4, table 6.
+fn is_acceptable(tcb: &Tcb, segment: &Segment) -> bool {
+    let (seq, len, window) = (segment.header.seq, segment.len(), tcb.rcv_wnd());
+    if window == 0 {
+        // Data is cut off later; ACK, RST and URG of a segment at the edge count
+        // (section 3.10.7.4, MUST-66).
+        return seq == tcb.rcv_nxt;
+    }
+    let first_in = seq.is_in_window(tcb.rcv_nxt, window);
+    let last_in = len > 0 && (seq + (len - 1)).is_in_window(tcb.rcv_nxt, window);
+    // A segment larger than the window may hold all of it.
+    let holds = len > 0 && seq.precedes(tcb.rcv_nxt) && (seq + len).follows(tcb.rcv_edge);
+    first_in || last_in || holds
+}

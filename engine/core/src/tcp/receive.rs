@@ -1,0 +1,224 @@
+//! Receiving data: trimming to the window, the receive queue, reassembly, and
+//! the window that is offered (RFC 9293 sections 3.8.6 and 3.10.7.4, seventh).
+//!
+//! Received bytes stay in the frames that they came in. Where segments overlap,
+//! the bytes that came first stay: what was kept is never rewritten.
+
+use super::tcb::{Events, Millis, Tcb, TcbFlags};
+use super::{Content, Cx, Segment, Shared};
+use crate::frame::Frame;
+use crate::seq::Seq;
+use crate::stats::DropReason;
+use crate::wire::tcp::Flags;
+
+/// Chunks past a gap that one connection may keep. They are walked one by one,
+/// so this bounds the time as well as the memory (CVE-2018-5390).
+const REASSEMBLY_MAX: usize = 512;
+
+impl Shared {
+    /// The segment text and FIN of a segment whose sequence number is acceptable.
+    /// True when the peer's FIN has now been received in order.
+    pub(crate) fn receive(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        segment: &Segment,
+        frame: &mut Option<Frame>,
+    ) -> Result<bool, DropReason> {
+        let Some(mut frame) = frame.take() else { return Ok(false) };
+        let mut seq = segment.header.seq;
+        let mut fin = segment.header.flags.contains(Flags::FIN);
+        if frame.is_empty() && !fin {
+            cx.pool.free(frame);
+            return Ok(false);
+        }
+        let room = tcb.rcv_edge.bytes_since(seq.max(tcb.rcv_nxt)) as usize;
+        let old = if seq.precedes(tcb.rcv_nxt) { tcb.rcv_nxt.bytes_since(seq) as usize } else { 0 };
+        let is_all_old = old > 0 && old >= frame.len() + usize::from(fin);
+        if is_all_old {
+            cx.pool.free(frame);
+            self.acknowledge(cx, index, tcb);
+            return Err(DropReason::Duplicate);
+        }
+        frame.set_window(frame.head() + old.min(frame.len()), frame.len().saturating_sub(old));
+        seq += u32::try_from(old).unwrap_or(0);
+        if frame.len() > room {
+            frame.truncate(room);
+            fin = false;
+        }
+        if frame.is_empty() && !fin {
+            // A probe of a closed window: only the answer matters.
+            cx.pool.free(frame);
+            self.acknowledge(cx, index, tcb);
+            return Ok(false);
+        }
+        if seq == tcb.rcv_nxt {
+            return Ok(self.receive_in_order(cx, index, tcb, frame, fin));
+        }
+        // RFC 5681 section 3.2: a segment out of order is acknowledged at once.
+        self.acknowledge(cx, index, tcb);
+        self.reassemble(cx, tcb, seq, frame, fin)?;
+        Ok(false)
+    }
+
+    fn receive_in_order(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, frame: Frame, fin: bool) -> bool {
+        let fills_gap = !tcb.reassembly.is_empty();
+        self.append(cx, tcb, frame);
+        let mut fin = fin;
+        while let Some(front) = self.chunks.front(tcb.reassembly) {
+            if front.seq.follows(tcb.rcv_nxt) {
+                break;
+            }
+            let (end, chunk_fin) = (front.end(), front.fin);
+            let Some(chunk) = self.chunks.pop_front(&mut tcb.reassembly) else { break };
+            tcb.reassembly_len -= 1;
+            let Content::Frame(mut frame) = chunk.content else { break };
+            let old = tcb.rcv_nxt.bytes_since(chunk.seq) as usize;
+            if end.precedes(tcb.rcv_nxt) {
+                cx.pool.free(frame);
+                continue;
+            }
+            frame.set_window(frame.head() + old, frame.len() - old);
+            self.append(cx, tcb, frame);
+            fin |= chunk_fin;
+        }
+        self.notify(index, tcb, Events::READABLE);
+        if fin {
+            tcb.rcv_nxt += 1;
+            // The edge never lies behind RCV.NXT, and a FIN needs no room.
+            tcb.rcv_edge = tcb.rcv_edge.max(tcb.rcv_nxt);
+            tcb.set(TcbFlags::FIN_RECEIVED);
+            self.chunks.clear(&mut tcb.reassembly, cx.pool);
+            tcb.reassembly_len = 0;
+        }
+        if fin || fills_gap {
+            self.acknowledge(cx, index, tcb);
+        } else {
+            self.acknowledge_later(cx, index, tcb);
+        }
+        fin
+    }
+
+    /// Delayed ACK (RFC 9293 section 3.8.6.3; RFC 5681 section 4.2): at once for
+    /// the second full-sized segment, else soon.
+    fn acknowledge_later(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
+        let unacknowledged = tcb.rcv_nxt.bytes_since(tcb.last_ack_sent);
+        if unacknowledged >= 2 * u32::from(tcb.mss) {
+            self.acknowledge(cx, index, tcb);
+        } else if !tcb.is(TcbFlags::ACK_DELAYED) {
+            tcb.set(TcbFlags::ACK_DELAYED);
+            tcb.ack_at = Millis::after(cx.now, self.config.delayed_ack);
+        }
+    }
+
+    fn append(&mut self, cx: &mut Cx, tcb: &mut Tcb, frame: Frame) {
+        let len = u32::try_from(frame.len()).unwrap_or(0);
+        if len == 0 {
+            return cx.pool.free(frame);
+        }
+        let (frame, copied) = self.chunks.keep(frame, cx.pool);
+        self.stats.copied_out += u64::from(copied);
+        match self.chunks.push_back(&mut tcb.receive_queue, Content::Frame(frame), tcb.rcv_nxt, false) {
+            Ok(()) => {
+                tcb.rcv_nxt += len;
+                tcb.receive_queued += len;
+                self.stats.bytes_received += u64::from(len);
+            }
+            // No chunk is left: RCV.NXT stays, so the peer sends it again.
+            Err(content) => self.discard(cx, content),
+        }
+    }
+
+    fn discard(&mut self, cx: &mut Cx, content: Content) {
+        self.drops.count(DropReason::ReassemblyFull);
+        if let Content::Frame(frame) = content {
+            cx.pool.free(frame);
+        }
+    }
+
+    /// Keeps a segment past a gap (RFC 9293 section 3.10.7.4, SHLD-31), in order
+    /// of sequence and without overlap.
+    fn reassemble(&mut self, cx: &mut Cx, tcb: &mut Tcb, seq: Seq, mut frame: Frame, fin: bool) -> Result<(), DropReason> {
+        let end = seq + u32::try_from(frame.len()).unwrap_or(0);
+        let gap = self.find_gap(tcb, seq);
+        let new_end = gap.end.map_or(end, |limit| limit.min(end));
+        let fin = fin && new_end == end;
+        if gap.start.follows(new_end) || (gap.start == new_end && !fin) {
+            cx.pool.free(frame);
+            return Err(DropReason::Duplicate);
+        }
+        if usize::from(tcb.reassembly_len) >= REASSEMBLY_MAX {
+            cx.pool.free(frame);
+            return Err(DropReason::ReassemblyFull);
+        }
+        let (old, new) = (gap.start.bytes_since(seq) as usize, new_end.bytes_since(gap.start) as usize);
+        frame.set_window(frame.head() + old, new);
+        let (frame, copied) = self.chunks.keep(frame, cx.pool);
+        self.stats.copied_out += u64::from(copied);
+        let content = Content::Frame(frame);
+        if let Err(content) = self.chunks.insert_after(&mut tcb.reassembly, gap.after, content, gap.start, fin) {
+            self.discard(cx, content);
+            return Ok(());
+        }
+        tcb.reassembly_len += 1;
+        self.stats.out_of_order += 1;
+        Ok(())
+    }
+
+    /// The first gap at or after `seq` in what is kept.
+    fn find_gap(&self, tcb: &Tcb, seq: Seq) -> Gap {
+        let mut gap = Gap { after: None, start: seq, end: None };
+        // Most often the segment lies past everything: no walk then.
+        if self.chunks.back(tcb.reassembly).is_some_and(|last| seq.follows_or_is(last.end())) {
+            gap.after = tcb.reassembly.tail();
+            return gap;
+        }
+        for (at, chunk) in self.chunks.walk(tcb.reassembly) {
+            if chunk.seq.follows(gap.start) {
+                gap.end = Some(chunk.seq);
+                break;
+            }
+            gap.start = gap.start.max(chunk.end());
+            gap.after = Some(at);
+        }
+        gap
+    }
+
+    /// The window field of the next segment. It moves the offered edge only when
+    /// that is worth a segment to the peer (RFC 9293 section 3.8.6.2.2, MUST-39)
+    /// and never back (section 3.8.6, SHLD-14).
+    pub(crate) fn advertise(&self, tcb: &mut Tcb) -> u16 {
+        let space = self.config.receive_buffer.saturating_sub(tcb.receive_queued);
+        let edge = tcb.rcv_nxt + space;
+        let worth = u32::from(tcb.mss).min(self.config.receive_buffer / 2);
+        let target = if edge.distance_from(tcb.rcv_edge) >= worth.cast_signed() { edge } else { tcb.rcv_edge };
+        // Rounded up, or the scale's rounding would pull the edge back.
+        let scale = tcb.rcv_scale();
+        let units = target.bytes_since(tcb.rcv_nxt).div_ceil(1 << scale);
+        let field = u16::try_from(units).unwrap_or(u16::MAX);
+        tcb.rcv_edge = tcb.rcv_edge.max(tcb.rcv_nxt + (u32::from(field) << scale));
+        tcb.last_ack_sent = tcb.rcv_nxt;
+        field
+    }
+
+    /// The application has consumed data: tell the peer when the window has
+    /// opened by two segments or half the buffer.
+    pub(crate) fn consumed(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
+        let space = self.config.receive_buffer.saturating_sub(tcb.receive_queued);
+        let gain = (tcb.rcv_nxt + space).distance_from(tcb.rcv_edge);
+        let worth = (2 * u32::from(tcb.mss)).min(self.config.receive_buffer / 2);
+        if gain >= worth.cast_signed() && tcb.state.may_receive() {
+            self.acknowledge(cx, index, tcb);
+        }
+    }
+}
+
+/// A stretch of sequence numbers that nothing is kept of.
+struct Gap {
+    /// The chunk before it; none when it is before all.
+    after: Option<u32>,
+    start: Seq,
+    /// Where the next chunk starts, if there is one.
+    end: Option<Seq>,
+}

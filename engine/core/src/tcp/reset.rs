@@ -1,0 +1,81 @@
+//! Segments that no connection's output makes: RST, challenge ACK, and ACKs of
+//! records that are not connections.
+
+use super::tcb::{Tcb, TcbFlags};
+use super::{Cx, Segment, Shared};
+use crate::seq::Seq;
+use crate::wire::tcp::{Flags, Header, Options, Timestamps};
+use crate::flow::FlowKey;
+use crate::time::Instant;
+
+impl Shared {
+    /// The RST that answers a segment for which there is no connection (RFC 9293
+    /// section 3.10.7.1); none for a RST.
+    pub(crate) fn reset_stray(&mut self, segment: &Segment) {
+        let header = &segment.header;
+        if header.flags.contains(Flags::RST) {
+            return;
+        }
+        if header.flags.contains(Flags::ACK) {
+            self.send_reset(segment.key, header.ack, None);
+        } else {
+            let ack = header.seq + segment.len();
+            self.send_reset(segment.key, Seq(0), Some(ack));
+        }
+    }
+
+    /// Queues a RST.
+    pub(crate) fn send_reset(&mut self, key: FlowKey, seq: Seq, ack: Option<Seq>) {
+        let flags = if ack.is_some() { Flags::RST | Flags::ACK } else { Flags::RST };
+        self.stats.resets_out += 1;
+        let header = header(key, flags, seq, ack.unwrap_or(Seq(0)), 0, Options::default());
+        self.reply(key, header);
+    }
+
+    /// Aborts towards the peer of a synchronized connection (RFC 9293 section 3.10.5).
+    pub(crate) fn reset_connection(&mut self, tcb: &Tcb) {
+        self.send_reset(tcb.key, tcb.snd_max, Some(tcb.rcv_nxt));
+    }
+
+    /// Queues a challenge ACK (RFC 5961 section 3.2).
+    pub(crate) fn challenge(&mut self, cx: &Cx, tcb: &mut Tcb) {
+        self.stats.challenge_acks += 1;
+        let header = self.ack_header(cx, tcb);
+        self.reply(tcb.key, header);
+    }
+
+    /// A bare ACK of a connection as it stands.
+    pub(crate) fn ack_header(&self, cx: &Cx, tcb: &mut Tcb) -> Header {
+        tcb.unset(TcbFlags::ACK_NOW);
+        tcb.unset(TcbFlags::ACK_DELAYED);
+        let window = self.advertise(tcb);
+        let options = self.options_of(cx.now, tcb);
+        header(tcb.key, Flags::ACK, tcb.snd_max, tcb.rcv_nxt, window, options)
+    }
+
+    /// The options of every segment after the SYN.
+    pub(crate) fn options_of(&self, now: Instant, tcb: &Tcb) -> Options {
+        Options {
+            timestamps: tcb.is(TcbFlags::TIMESTAMPS).then(|| self.timestamps(now, tcb.ts_recent)),
+            ..Options::default()
+        }
+    }
+
+    pub(crate) fn timestamps(&self, now: Instant, echo: u32) -> Timestamps {
+        Timestamps { value: self.timestamp(now), echo }
+    }
+}
+
+/// A header of a flow.
+pub(crate) fn header(key: FlowKey, flags: Flags, seq: Seq, ack: Seq, window: u16, options: Options) -> Header {
+    Header {
+        source_port: key.local_port,
+        destination_port: key.remote_port,
+        seq,
+        ack,
+        flags,
+        window,
+        urgent: 0,
+        options,
+    }
+}

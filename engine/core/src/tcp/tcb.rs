@@ -1,0 +1,325 @@
+//! The transmission control block: one connection in two cache lines.
+//!
+//! ```text
+//! send    1         2          3           4
+//!    -----|---------|----------|-----------|-----   RFC 9293 section 3.3.1
+//!      SND.UNA   snd_nxt    snd_max    SND.UNA+SND.WND
+//!
+//! receive     1          2          3
+//!        -----|----------|----------|-----
+//!          RCV.NXT    rcv_edge = RCV.NXT+RCV.WND
+//! ```
+//!
+//! `snd_max` is the RFC's SND.NXT; `snd_nxt` is where sending goes on, which
+//! after a retransmission timeout is back at SND.UNA.
+
+use super::chunks::List;
+use super::congestion::Congestion;
+use super::connect::Opening;
+use super::rtt::RttEstimator;
+use super::state::State;
+use crate::flow::FlowKey;
+use crate::seq::Seq;
+use crate::time::{Duration, Instant};
+
+macro_rules! flags {
+    ($($(#[doc = $doc:literal])+ $name:ident = $bit:expr;)+) => {
+        impl TcbFlags { $($(#[doc = $doc])+ pub(crate) const $name: TcbFlags = TcbFlags(1 << $bit);)+ }
+    };
+}
+
+/// Facts about a connection, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TcbFlags(u16);
+
+flags! {
+    /// An ACK is due now.
+    ACK_NOW = 0;
+    /// An ACK is due at `ack_at`.
+    ACK_DELAYED = 1;
+    /// The SYN (or SYN-ACK) is to be sent.
+    SYN_DUE = 2;
+    /// The application closed the sending side: a FIN follows the queued data.
+    FIN_QUEUED = 3;
+    /// One segment at SND.UNA is to be sent again (fast retransmission).
+    RESEND_ONE = 4;
+    /// A window probe is to be sent.
+    PROBE_DUE = 5;
+    /// Loss recovery runs until `recover` is acknowledged (RFC 6582).
+    IN_RECOVERY = 6;
+    /// Timestamps were negotiated (RFC 7323 section 3.2).
+    TIMESTAMPS = 7;
+    /// `rtt_seq` and `rtt_start_us` time a segment.
+    RTT_TIMED = 9;
+    /// Nagle's algorithm is off (TCP_NODELAY).
+    NODELAY = 10;
+    /// The application closed the connection: nobody reads, nobody is told.
+    ORPHAN = 11;
+    /// This side opened: the local port came from the allocator.
+    ACTIVE = 12;
+    /// In the output queue.
+    OUTPUT_QUEUED = 13;
+    /// In the ready queue.
+    READY_QUEUED = 14;
+    /// The peer's FIN has been received in order.
+    FIN_RECEIVED = 15;
+}
+
+/// What the application is to be told, a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Events(u8);
+
+impl Events {
+    pub(crate) const CONNECTED: Events = Events(1);
+    pub(crate) const READABLE: Events = Events(2);
+    pub(crate) const WRITABLE: Events = Events(4);
+    /// Not news: the application was told EAGAIN and waits for room.
+    pub(crate) const WANTS_WRITABLE: Events = Events(8);
+
+    pub(crate) fn contains(self, event: Events) -> bool {
+        self.0 & event.0 != 0
+    }
+
+    pub(crate) fn add(&mut self, event: Events) {
+        self.0 |= event.0;
+    }
+
+    pub(crate) fn remove(&mut self, event: Events) {
+        self.0 &= !event.0;
+    }
+
+    /// Takes the news.
+    pub(crate) fn take(&mut self) -> Events {
+        let news = Events(self.0 & !Events::WANTS_WRITABLE.0);
+        self.remove(news);
+        news
+    }
+}
+
+/// What the connection's timer is armed for. At most one of these runs at a
+/// time; the delayed ACK has a deadline of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Timer {
+    Idle,
+    /// RFC 6298 section 5, SYN and FIN included.
+    Retransmit,
+    /// RFC 9293 section 3.8.6.1: the window is closed, or too small to use.
+    Persist,
+    /// An orphan in FIN-WAIT-2 whose peer may never close.
+    FinWait2,
+}
+
+/// Milliseconds of the engine's time line, modulo 2^32 (49 days): deadlines are
+/// never that far away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Millis(pub(crate) u32);
+
+impl Millis {
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
+    pub(crate) fn at(now: Instant) -> Millis {
+        Millis(now.as_millis() as u32)
+    }
+
+    /// The first whole millisecond not before `now + length`.
+    pub(crate) fn after(now: Instant, length: Duration) -> Millis {
+        Millis::at(now + length + Duration::from_nanos(999_999))
+    }
+
+    pub(crate) fn is_reached(self, now: Instant) -> bool {
+        self.until(now) == 0
+    }
+
+    /// Milliseconds from `now` to this deadline; 0 when it has passed.
+    pub(crate) fn until(self, now: Instant) -> u32 {
+        let left = self.0.wrapping_sub(Millis::at(now).0);
+        if left > u32::MAX / 2 { 0 } else { left }
+    }
+}
+
+/// Minutes of the engine's time line, modulo 2^16 (45 days): what the 24 days of
+/// RFC 7323 section 5.5 need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Minutes(u16);
+
+impl Minutes {
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^16 by definition")]
+    pub(crate) fn at(now: Instant) -> Minutes {
+        Minutes((now.as_millis() / 60_000) as u16)
+    }
+
+    pub(crate) fn days_until(self, now: Instant) -> u16 {
+        Minutes::at(now).0.wrapping_sub(self.0) / (24 * 60)
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Tcb {
+    pub(crate) key: FlowKey,
+    /// Tells a handle of an earlier connection at the same index from this one.
+    pub(crate) generation: u32,
+    /// The application's own word.
+    pub(crate) token: u32,
+
+    pub(crate) snd_una: Seq,
+    pub(crate) snd_nxt: Seq,
+    pub(crate) snd_max: Seq,
+    pub(crate) snd_wnd: u32,
+    /// SND.WL1. SND.WL2 is not kept: it never passes SND.UNA, and an
+    /// acknowledgment below SND.UNA does not reach the window update, so the
+    /// RFC's test of it always holds.
+    pub(crate) snd_wl1: Seq,
+    /// RFC 6582: the highest sequence number sent when recovery began.
+    pub(crate) recover: Seq,
+
+    pub(crate) rcv_nxt: Seq,
+    pub(crate) rcv_edge: Seq,
+    /// Last.ACK.sent (RFC 7323 section 4.3).
+    pub(crate) last_ack_sent: Seq,
+    pub(crate) ts_recent: u32,
+
+    pub(crate) congestion: Congestion,
+    pub(crate) rtt: RttEstimator,
+    pub(crate) rtt_seq: Seq,
+    pub(crate) rtt_start_us: u32,
+
+    pub(crate) timer_at: Millis,
+    pub(crate) ack_at: Millis,
+
+    /// Data from SND.UNA on: sent and not acknowledged, then not yet sent.
+    pub(crate) send_queue: List,
+    pub(crate) send_queued: u32,
+    /// Data in order that the application has not consumed.
+    pub(crate) receive_queue: List,
+    pub(crate) receive_queued: u32,
+    /// Data past a gap.
+    pub(crate) reassembly: List,
+    pub(crate) reassembly_len: u16,
+
+    /// When `ts_recent` was taken.
+    pub(crate) ts_recent_at: Minutes,
+    pub(crate) mss: u16,
+    /// Max(SND.WND) (RFC 9293 section 3.8.6.2.1), as far as 16 bits tell: only
+    /// peers with windows below two segments make it matter.
+    pub(crate) snd_wnd_max: u16,
+    pub(crate) flags: TcbFlags,
+    pub(crate) state: State,
+    pub(crate) timer: Timer,
+    pub(crate) events: Events,
+    /// Snd.Wind.Shift in the lower half, Rcv.Wind.Shift in the upper (RFC 7323
+    /// section 2.3): each is at most 14.
+    scales: u8,
+    pub(crate) backoff: u8,
+    pub(crate) duplicate_acks: u8,
+}
+
+// Two cache lines, and the slab's `Option` costs nothing on top.
+const _: () = assert!(size_of::<Option<Tcb>>() == 128);
+
+impl Tcb {
+    /// A block in the state of `opening`, with nothing of the peer in it.
+    pub(crate) fn new(opening: &Opening, generation: u32, mss: u16) -> Tcb {
+        let iss = opening.iss;
+        Tcb {
+            key: opening.key,
+            generation,
+            token: 0,
+            snd_una: iss,
+            snd_nxt: iss,
+            snd_max: iss,
+            snd_wnd: 0,
+            snd_wl1: Seq(0),
+            recover: iss,
+            rcv_nxt: Seq(0),
+            rcv_edge: Seq(0),
+            last_ack_sent: Seq(0),
+            ts_recent: 0,
+            congestion: Congestion::new(mss),
+            rtt: RttEstimator::default(),
+            rtt_seq: iss,
+            rtt_start_us: 0,
+            timer_at: Millis(0),
+            ack_at: Millis(0),
+            send_queue: List::EMPTY,
+            send_queued: 0,
+            receive_queue: List::EMPTY,
+            receive_queued: 0,
+            reassembly: List::EMPTY,
+            reassembly_len: 0,
+            ts_recent_at: Minutes(0),
+            mss,
+            snd_wnd_max: 0,
+            flags: opening.flags,
+            state: opening.state,
+            timer: Timer::Idle,
+            events: Events::default(),
+            scales: 0,
+            backoff: 0,
+            duplicate_acks: 0,
+        }
+    }
+
+    pub(crate) fn is(&self, flag: TcbFlags) -> bool {
+        self.flags.0 & flag.0 != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: TcbFlags) {
+        self.flags.0 |= flag.0;
+    }
+
+    pub(crate) fn unset(&mut self, flag: TcbFlags) {
+        self.flags.0 &= !flag.0;
+    }
+
+    /// RCV.WND: what the peer was last told, less what came since.
+    pub(crate) fn rcv_wnd(&self) -> u32 {
+        self.rcv_edge.bytes_since(self.rcv_nxt)
+    }
+
+    /// The sequence number after the queued data: that of the FIN, if one is queued.
+    pub(crate) fn data_end(&self) -> Seq {
+        self.snd_una + self.send_queued
+    }
+
+    /// Sent and not acknowledged, counted from where sending goes on.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.snd_nxt.bytes_since(self.snd_una)
+    }
+
+    /// Something sent is not acknowledged.
+    pub(crate) fn has_unacknowledged(&self) -> bool {
+        self.snd_una != self.snd_max
+    }
+
+    /// Something is queued that has not been sent, or is to be sent again.
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.snd_nxt.precedes(self.data_end())
+            || (self.is(TcbFlags::FIN_QUEUED) && self.snd_nxt == self.data_end())
+    }
+
+    pub(crate) fn set_scales(&mut self, snd: u8, rcv: u8) {
+        self.scales = snd | rcv << 4;
+    }
+
+    pub(crate) fn snd_scale(&self) -> u8 {
+        self.scales & 0xf
+    }
+
+    pub(crate) fn rcv_scale(&self) -> u8 {
+        self.scales >> 4
+    }
+
+    pub(crate) fn arm(&mut self, timer: Timer, now: Instant, length: Duration) {
+        self.timer = timer;
+        self.timer_at = Millis::after(now, length);
+    }
+
+    /// The earliest deadline, as milliseconds from `now`.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<u32> {
+        let timer = (self.timer != Timer::Idle).then(|| self.timer_at.until(now));
+        let ack = self.is(TcbFlags::ACK_DELAYED).then(|| self.ack_at.until(now));
+        timer.into_iter().chain(ack).min()
+    }
+}

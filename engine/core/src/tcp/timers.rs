@@ -1,0 +1,103 @@
+//! What happens when a deadline of a connection has passed.
+
+use super::state::State;
+use super::tcb::{Tcb, TcbFlags, Timer};
+use super::{Closed, Cx, Shared, Tcp};
+use crate::time::Instant;
+
+impl Tcp {
+    /// Handles up to `budget` connections whose wheel entry is due.
+    pub(crate) fn expire(&mut self, cx: &mut Cx, budget: usize) {
+        for _ in 0..budget {
+            let Some(index) = self.shared.wheel.pop_expired(cx.now) else { return };
+            let Some(tcb) = self.connections.get_mut(index) else { continue };
+            match self.shared.expire_connection(cx, index, tcb) {
+                Some(why) => self.finish(cx, index, why),
+                None => self.shared.schedule(cx.now, index, tcb),
+            }
+        }
+    }
+
+    /// The earliest deadline of all records; a bound, never too late.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let deadlines = [self.shared.wheel.next_deadline(), self.half_open.next_deadline(), self.time_wait_deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Something waits to be sent or told.
+    pub(crate) fn has_work(&self) -> bool {
+        let shared = &self.shared;
+        !(shared.output.is_empty()
+            && shared.replies.is_empty()
+            && shared.ready.is_empty()
+            && shared.closed.is_empty()
+            && shared.acceptable.is_empty())
+    }
+}
+
+impl Shared {
+    /// Does what is due of one connection; tells why it ended if it did.
+    fn expire_connection(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
+        if tcb.is(TcbFlags::ACK_DELAYED) && tcb.ack_at.is_reached(cx.now) {
+            tcb.set(TcbFlags::ACK_NOW);
+            self.queue_output(index, tcb);
+        }
+        if tcb.timer == Timer::Idle || !tcb.timer_at.is_reached(cx.now) {
+            return None;
+        }
+        match tcb.timer {
+            Timer::Retransmit => self.retransmission_timeout(cx, index, tcb),
+            Timer::Persist => self.persist_timeout(cx, index, tcb),
+            // The peer never sent its FIN; it gets a RST if it ever does.
+            Timer::FinWait2 => Some(Closed::Normally),
+            Timer::Idle => None,
+        }
+    }
+
+    /// RFC 6298 (5.4) to (5.6); RFC 9293 section 3.8.3 for giving up.
+    fn retransmission_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
+        let is_opening = matches!(tcb.state, State::SynSent | State::SynReceived);
+        let limit = if is_opening { self.config.syn_retransmits_max } else { self.config.retransmits_max };
+        if tcb.backoff >= limit {
+            return Some(Closed::TimedOut);
+        }
+        if !is_opening && tcb.snd_wnd == 0 {
+            // The window closed over what was in flight: probe it instead
+            // (RFC 9293 section 3.8.6, MUST-35).
+            tcb.snd_nxt = tcb.snd_una;
+            return self.persist_timeout(cx, index, tcb);
+        }
+        tcb.backoff += 1;
+        self.stats.rto_expired += 1;
+        // Karn's algorithm: what is sent again is no sample (RFC 6298 section 3).
+        tcb.unset(TcbFlags::RTT_TIMED);
+        if is_opening {
+            tcb.set(TcbFlags::SYN_DUE);
+        } else {
+            tcb.congestion.on_timeout(tcb.in_flight(), tcb.mss, tcb.backoff == 1);
+            tcb.unset(TcbFlags::IN_RECOVERY);
+            tcb.unset(TcbFlags::RESEND_ONE);
+            tcb.duplicate_acks = 0;
+            tcb.recover = tcb.snd_max; // RFC 6582 section 3.2, step 6
+            tcb.snd_nxt = tcb.snd_una;
+        }
+        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
+        tcb.arm(Timer::Retransmit, cx.now, rto);
+        self.queue_output(index, tcb);
+        None
+    }
+
+    /// A zero-window probe is due (RFC 9293 section 3.8.6.1). The interval doubles
+    /// while the window stays closed; a peer that no longer answers ends it.
+    fn persist_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
+        if tcb.backoff >= self.config.retransmits_max {
+            return Some(Closed::TimedOut);
+        }
+        tcb.backoff += 1;
+        tcb.set(TcbFlags::PROBE_DUE);
+        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
+        tcb.arm(Timer::Persist, cx.now, rto);
+        self.queue_output(index, tcb);
+        None
+    }
+}

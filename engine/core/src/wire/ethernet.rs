@@ -1,0 +1,111 @@
+//! Ethernet II headers.
+
+use super::{Malformed, put_u16, u16_at};
+use std::fmt;
+use std::str::FromStr;
+
+/// Bytes of an Ethernet header.
+pub const HEADER_LEN: usize = 14;
+/// IPv4 (RFC 894).
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// ARP (RFC 826).
+pub const ETHERTYPE_ARP: u16 = 0x0806;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// Every station.
+    pub const BROADCAST: MacAddress = MacAddress([0xff; 6]);
+
+    /// A group address; the broadcast address is one.
+    pub const fn is_multicast(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// Not six hexadecimal bytes with colons between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an Ethernet address is written as aa:bb:cc:dd:ee:ff")]
+pub struct MacAddressError;
+
+impl FromStr for MacAddress {
+    type Err = MacAddressError;
+
+    fn from_str(text: &str) -> Result<MacAddress, MacAddressError> {
+        let mut parts = text.split(':');
+        let mut bytes = [0; 6];
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2).ok_or(MacAddressError)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| MacAddressError)?;
+        }
+        if parts.next().is_some() { Err(MacAddressError) } else { Ok(MacAddress(bytes)) }
+    }
+}
+
+/// An Ethernet header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Who it is for.
+    pub destination: MacAddress,
+    /// Who sent it.
+    pub source: MacAddress,
+    /// What is inside.
+    pub ethertype: u16,
+}
+
+impl Header {
+    /// Splits a frame into header and payload.
+    #[inline]
+    pub fn parse(frame: &[u8]) -> Result<(Header, &[u8]), Malformed> {
+        let (header, payload) = frame.split_first_chunk::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
+        let address = |at| {
+            let mut bytes = [0; 6];
+            bytes.copy_from_slice(&header[at..at + 6]);
+            MacAddress(bytes)
+        };
+        Ok((Header { destination: address(0), source: address(6), ethertype: u16_at(header, 12) }, payload))
+    }
+
+    /// Writes the header into the first 14 bytes.
+    #[inline]
+    pub fn emit(&self, frame: &mut [u8]) {
+        frame[..6].copy_from_slice(&self.destination.0);
+        frame[6..12].copy_from_slice(&self.source.0);
+        put_u16(frame, 12, self.ethertype);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        let header = Header {
+            destination: "02:00:00:00:00:0a".parse().unwrap(),
+            source: MacAddress([2, 0, 0, 0, 0, 11]),
+            ethertype: ETHERTYPE_ARP,
+        };
+        let mut frame = [0; 15];
+        header.emit(&mut frame);
+        assert_eq!(Header::parse(&frame), Ok((header, &[0][..])));
+        assert_eq!(Header::parse(&frame[..13]), Err(Malformed::Truncated));
+        assert_eq!(header.destination.to_string(), "02:00:00:00:00:0a");
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_refused() {
+        for text in ["", "02:00:00:00:00", "02:00:00:00:00:0a:01", "2:0:0:0:0:a", "02:00:00:00:00:0g"] {
+            assert!(text.parse::<MacAddress>().is_err(), "{text}");
+        }
+    }
+}

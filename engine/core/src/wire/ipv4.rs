@@ -1,0 +1,191 @@
+//! IPv4 headers (RFC 791, RFC 6864).
+
+use super::checksum::Sum;
+use super::{Malformed, ipv4_at, put_u16, u16_at};
+use std::net::Ipv4Addr;
+
+/// Bytes of a header without options.
+pub const HEADER_LEN: usize = 20;
+/// ICMP.
+pub const PROTOCOL_ICMP: u8 = 1;
+/// TCP.
+pub const PROTOCOL_TCP: u8 = 6;
+
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS_OR_OFFSET: u16 = 0x3fff;
+
+/// What the engine uses of a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// What is inside.
+    pub protocol: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Type of service: Diffserv code point and ECN (RFC 2474, RFC 3168).
+    pub tos: u8,
+    /// Bytes after the header.
+    pub payload_len: usize,
+}
+
+impl Header {
+    /// Splits a packet into header and payload. What lies after the total length
+    /// is padding and not part of the payload. Options are passed over
+    /// (RFC 9293 section 3.9.2, MUST-50; source routes are not followed, RFC 7126).
+    #[inline]
+    pub fn parse(packet: &[u8]) -> Result<(Header, &[u8]), Malformed> {
+        if packet.len() < HEADER_LEN {
+            return Err(Malformed::Truncated);
+        }
+        if packet[0] >> 4 != 4 {
+            return Err(Malformed::Version);
+        }
+        let header_len = usize::from(packet[0] & 0xf) * 4;
+        if header_len < HEADER_LEN || header_len > packet.len() {
+            return Err(Malformed::HeaderLength);
+        }
+        let total_len = usize::from(u16_at(packet, 2));
+        if total_len < header_len || total_len > packet.len() {
+            return Err(Malformed::TotalLength);
+        }
+        if Sum::default().add_bytes(&packet[..header_len]).fold() != 0xffff {
+            return Err(Malformed::Checksum);
+        }
+        if u16_at(packet, 6) & MORE_FRAGMENTS_OR_OFFSET != 0 {
+            return Err(Malformed::Fragment);
+        }
+        let payload = &packet[header_len..total_len];
+        let header = Header {
+            source: ipv4_at(packet, 12),
+            destination: ipv4_at(packet, 16),
+            protocol: packet[9],
+            ttl: packet[8],
+            tos: packet[1],
+            payload_len: payload.len(),
+        };
+        Ok((header, payload))
+    }
+
+    /// Writes the header into the first 20 bytes. It must not be fragmented, so
+    /// its identification says nothing and is 0 (RFC 6864 section 4.1).
+    #[inline]
+    pub fn emit(&self, packet: &mut [u8]) {
+        let header = &mut packet[..HEADER_LEN];
+        header[0] = 0x45;
+        header[1] = self.tos;
+        put_u16(header, 2, u16::try_from(HEADER_LEN + self.payload_len).unwrap_or(u16::MAX));
+        put_u16(header, 4, 0);
+        put_u16(header, 6, DONT_FRAGMENT);
+        header[8] = self.ttl;
+        header[9] = self.protocol;
+        put_u16(header, 10, 0);
+        header[12..16].copy_from_slice(&self.source.octets());
+        header[16..20].copy_from_slice(&self.destination.octets());
+        let checksum = Sum::default().add_bytes(header).complement();
+        put_u16(header, 10, checksum);
+    }
+}
+
+/// The pseudo-header's part of a TCP checksum (RFC 9293 section 3.1).
+#[inline]
+pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, len: usize) -> Sum {
+    Sum::default()
+        .add_u32(source.into())
+        .add_u32(destination.into())
+        .add_u16(u16::from(protocol))
+        .add_u16(u16::try_from(len).unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packet(payload: &[u8]) -> Vec<u8> {
+        let header = Header {
+            source: Ipv4Addr::new(198, 18, 0, 1),
+            destination: Ipv4Addr::new(198, 18, 0, 2),
+            protocol: PROTOCOL_TCP,
+            ttl: 64,
+            tos: 0,
+            payload_len: payload.len(),
+        };
+        let mut packet = vec![0; HEADER_LEN];
+        packet.extend(payload);
+        header.emit(&mut packet);
+        packet
+    }
+
+    /// Changes a packet and mends its checksum.
+    fn changed(mut packet: Vec<u8>, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        change(&mut packet);
+        let len = (usize::from(packet[0] & 0xf) * 4).min(packet.len());
+        put_u16(&mut packet, 10, 0);
+        let sum = Sum::default().add_bytes(&packet[..len]).complement();
+        put_u16(&mut packet, 10, sum);
+        packet
+    }
+
+    fn refusal(packet: &[u8]) -> Malformed {
+        Header::parse(packet).unwrap_err()
+    }
+
+    #[test]
+    fn padding_to_the_least_frame_is_no_payload() {
+        let mut padded = packet(b"abc");
+        padded.resize(46, 0xee);
+        assert_eq!(Header::parse(&padded).unwrap().1, b"abc");
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        let good = packet(b"abcd");
+        assert_eq!(refusal(&good[..19]), Malformed::Truncated);
+        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 2, 25))), Malformed::TotalLength);
+        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 2, 19))), Malformed::TotalLength);
+        assert_eq!(refusal(&changed(good.clone(), |p| p[0] = 0x44)), Malformed::HeaderLength);
+        assert_eq!(refusal(&changed(good.clone(), |p| p[0] = 0x4f)), Malformed::HeaderLength);
+        assert_eq!(refusal(&changed(good, |p| p[0] = 0x65)), Malformed::Version);
+    }
+
+    #[test]
+    fn fragments_and_bad_checksums_are_refused() {
+        let good = packet(b"abcd");
+        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 6, 0x2000))), Malformed::Fragment);
+        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 6, 1))), Malformed::Fragment);
+        let mut bad = good;
+        bad[8] ^= 1;
+        assert_eq!(refusal(&bad), Malformed::Checksum);
+    }
+
+    #[test]
+    fn options_are_passed_over() {
+        let with_options = changed(packet(&[1, 1, 1, 0, b'x']), |p| p[0] = 0x46);
+        assert_eq!(Header::parse(&with_options).unwrap().1, b"x");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Header::parse(&bytes);
+            let _ = Header::parse(&changed([&[0x45u8; 20], &bytes[..]].concat(), |_| ()));
+        }
+
+        #[test]
+        fn another_implementation_reads_what_is_written(source: u32, destination: u32, tos: u8, ttl: u8, payload in prop::collection::vec(any::<u8>(), 0..64)) {
+            let header = Header { source: source.into(), destination: destination.into(), protocol: 6, ttl, tos, payload_len: payload.len() };
+            let mut bytes = vec![0; HEADER_LEN];
+            bytes.extend(&payload);
+            header.emit(&mut bytes);
+            prop_assert_eq!(Header::parse(&bytes), Ok((header, &payload[..])));
+            let (theirs, _) = etherparse::Ipv4Header::from_slice(&bytes).unwrap();
+            prop_assert_eq!(theirs.source, header.source.octets());
+            prop_assert_eq!(usize::from(theirs.total_len), bytes.len());
+            prop_assert_eq!(theirs.header_checksum, theirs.calc_header_checksum());
+            prop_assert!(theirs.dont_fragment);
+        }
+    }
+}

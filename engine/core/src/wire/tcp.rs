@@ -1,0 +1,360 @@
+//! TCP headers and options (RFC 9293 section 3.1 and 3.2, RFC 7323).
+
+use super::ipv4::{PROTOCOL_TCP, pseudo_header};
+use super::{ChecksumPolicy, Malformed, put_u16, put_u32, u16_at, u32_at};
+use crate::seq::Seq;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::ops::BitOr;
+
+/// Bytes of a header without options.
+pub const HEADER_LEN: usize = 20;
+/// Bytes of the longest header.
+pub const MAX_HEADER_LEN: usize = 60;
+
+/// The control bits.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Flags(pub u8);
+
+impl Flags {
+    /// No more data from the sender.
+    pub const FIN: Flags = Flags(0x01);
+    /// Synchronize sequence numbers.
+    pub const SYN: Flags = Flags(0x02);
+    /// Reset the connection.
+    pub const RST: Flags = Flags(0x04);
+    /// Push.
+    pub const PSH: Flags = Flags(0x08);
+    /// The acknowledgment field is significant.
+    pub const ACK: Flags = Flags(0x10);
+    /// The urgent pointer is significant.
+    pub const URG: Flags = Flags(0x20);
+    /// ECN echo (RFC 3168).
+    pub const ECE: Flags = Flags(0x40);
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: Flags = Flags(0x80);
+
+    /// All bits of `other` are set.
+    #[inline]
+    pub const fn contains(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Flags;
+    #[inline]
+    fn bitor(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let letters = ["F", "S", "R", "P", "A", "U", "E", "C"];
+        (0..8).filter(|bit| self.0 >> bit & 1 == 1).try_for_each(|bit| f.write_str(letters[bit]))
+    }
+}
+
+/// The timestamps option (RFC 7323 section 3.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timestamps {
+    /// TSval: the sender's clock.
+    pub value: u32,
+    /// TSecr: the clock value that is echoed.
+    pub echo: u32,
+}
+
+/// The options that the engine knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Maximum segment size (RFC 9293 section 3.7.1).
+    pub mss: Option<u16>,
+    /// Window scale shift, at most 14 (RFC 7323 section 2.3).
+    pub window_scale: Option<u8>,
+    /// Timestamps.
+    pub timestamps: Option<Timestamps>,
+    /// Selective acknowledgments are permitted (RFC 2018).
+    pub sack_permitted: bool,
+}
+
+mod kind {
+    pub(super) const END: u8 = 0;
+    pub(super) const NOP: u8 = 1;
+    pub(super) const MSS: u8 = 2;
+    pub(super) const WINDOW_SCALE: u8 = 3;
+    pub(super) const SACK_PERMITTED: u8 = 4;
+    pub(super) const TIMESTAMPS: u8 = 8;
+}
+
+impl Options {
+    /// Reads options at any alignment. Unknown ones are passed over by their
+    /// length; known ones of another length than theirs are as unknown.
+    fn parse(mut bytes: &[u8]) -> Result<Options, Malformed> {
+        let mut options = Options::default();
+        while let [kind, rest @ ..] = bytes {
+            match *kind {
+                kind::END => break,
+                kind::NOP => bytes = rest,
+                kind => {
+                    // MUST-7: a length of less than 2 would never end.
+                    let len = usize::from(*rest.first().ok_or(Malformed::Option)?);
+                    let option = bytes.get(2..len).ok_or(Malformed::Option)?;
+                    options.take(kind, option);
+                    bytes = &bytes[len..];
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn take(&mut self, kind: u8, value: &[u8]) {
+        match (kind, value) {
+            (kind::MSS, &[a, b]) => self.mss = Some(u16::from_be_bytes([a, b])),
+            // RFC 7323 section 2.3: more than 14 is used as 14.
+            (kind::WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(14)),
+            (kind::SACK_PERMITTED, &[]) => self.sack_permitted = true,
+            (kind::TIMESTAMPS, value) if value.len() == 8 => {
+                self.timestamps = Some(Timestamps { value: u32_at(value, 0), echo: u32_at(value, 4) });
+            }
+            _ => {}
+        }
+    }
+
+    /// Bytes that the options take, padded to whole words.
+    #[inline]
+    fn len(&self) -> usize {
+        let middle = match (self.timestamps, self.sack_permitted) {
+            (Some(_), _) => 12,
+            (None, true) => 4,
+            (None, false) => 0,
+        };
+        4 * usize::from(self.mss.is_some()) + middle + 4 * usize::from(self.window_scale.is_some())
+    }
+
+    /// Writes the options in the order of Linux, each group a number of words:
+    /// MSS, SACK-permitted beside timestamps or NOPs, NOP and window scale.
+    #[inline]
+    fn emit(&self, mut out: &mut [u8]) {
+        let mut put = |bytes: &[u8]| {
+            let (here, rest) = std::mem::take(&mut out).split_at_mut(bytes.len());
+            here.copy_from_slice(bytes);
+            out = rest;
+        };
+        if let Some(mss) = self.mss {
+            let [a, b] = mss.to_be_bytes();
+            put(&[kind::MSS, 4, a, b]);
+        }
+        let front = if self.sack_permitted { [kind::SACK_PERMITTED, 2] } else { [kind::NOP, kind::NOP] };
+        if let Some(timestamps) = self.timestamps {
+            put(&front);
+            put(&[kind::TIMESTAMPS, 10]);
+            put(&timestamps.value.to_be_bytes());
+            put(&timestamps.echo.to_be_bytes());
+        } else if self.sack_permitted {
+            put(&[kind::NOP, kind::NOP]);
+            put(&front);
+        }
+        if let Some(shift) = self.window_scale {
+            put(&[kind::NOP, kind::WINDOW_SCALE, 3, shift]);
+        }
+    }
+}
+
+/// A header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// SEG.SEQ
+    pub seq: Seq,
+    /// SEG.ACK, if ACK is set.
+    pub ack: Seq,
+    /// Control bits.
+    pub flags: Flags,
+    /// SEG.WND, before scaling.
+    pub window: u16,
+    /// Urgent pointer, if URG is set.
+    pub urgent: u16,
+    /// Options.
+    pub options: Options,
+}
+
+impl Header {
+    /// Splits a segment into header and data.
+    #[inline]
+    pub fn parse(
+        segment: &[u8],
+        source: Ipv4Addr,
+        destination: Ipv4Addr,
+        policy: ChecksumPolicy,
+    ) -> Result<(Header, &[u8]), Malformed> {
+        if segment.len() < HEADER_LEN {
+            return Err(Malformed::Truncated);
+        }
+        let header_len = usize::from(segment[12] >> 4) * 4;
+        if header_len < HEADER_LEN || header_len > segment.len() {
+            return Err(Malformed::HeaderLength);
+        }
+        let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
+        let is_partial = policy == ChecksumPolicy::AcceptPartial && u16_at(segment, 16) == pseudo.fold();
+        if !is_partial && pseudo.add_bytes(segment).fold() != 0xffff {
+            return Err(Malformed::Checksum);
+        }
+        let header = Header {
+            source_port: u16_at(segment, 0),
+            destination_port: u16_at(segment, 2),
+            seq: Seq(u32_at(segment, 4)),
+            ack: Seq(u32_at(segment, 8)),
+            flags: Flags(segment[13]),
+            window: u16_at(segment, 14),
+            urgent: u16_at(segment, 18),
+            options: Options::parse(&segment[HEADER_LEN..header_len])?,
+        };
+        Ok((header, &segment[header_len..]))
+    }
+
+    /// Bytes that the header takes.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "a header is never empty")]
+    pub fn len(&self) -> usize {
+        HEADER_LEN + self.options.len()
+    }
+
+    /// Writes the header in front of the data that `segment` already holds, and
+    /// the checksum over both.
+    #[inline]
+    pub fn emit(&self, segment: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr) {
+        let len = self.len();
+        put_u16(segment, 0, self.source_port);
+        put_u16(segment, 2, self.destination_port);
+        put_u32(segment, 4, self.seq.0);
+        put_u32(segment, 8, self.ack.0);
+        segment[12] = u8::try_from(len / 4).unwrap_or(0) << 4;
+        segment[13] = self.flags.0;
+        put_u16(segment, 14, self.window);
+        put_u16(segment, 16, 0);
+        put_u16(segment, 18, self.urgent);
+        self.options.emit(&mut segment[HEADER_LEN..len]);
+        let checksum = pseudo_header(source, destination, PROTOCOL_TCP, segment.len()).add_bytes(segment).complement();
+        put_u16(segment, 16, checksum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+    const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+    fn header() -> impl Strategy<Value = Header> {
+        let options = (any::<Option<u16>>(), prop::option::of(0u8..15), any::<Option<(u32, u32)>>(), any::<bool>()).prop_map(
+            |(mss, window_scale, timestamps, sack_permitted)| Options {
+                mss,
+                window_scale,
+                timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
+                sack_permitted,
+            },
+        );
+        (any::<[u16; 4]>(), any::<(u32, u32)>(), any::<u8>(), options).prop_map(|(words, (seq, ack), flags, options)| Header {
+            source_port: words[0],
+            destination_port: words[1],
+            seq: Seq(seq),
+            ack: Seq(ack),
+            flags: Flags(flags),
+            window: words[2],
+            urgent: words[3],
+            options,
+        })
+    }
+
+    fn segment(header: &Header, data: &[u8]) -> Vec<u8> {
+        let mut segment = vec![0; header.len()];
+        segment.extend(data);
+        header.emit(&mut segment, A, B);
+        segment
+    }
+
+    proptest! {
+        #[test]
+        fn another_implementation_reads_what_is_written(header in header(), data in prop::collection::vec(any::<u8>(), 0..100)) {
+            let bytes = segment(&header, &data);
+            prop_assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::Full), Ok((header, &data[..])));
+            let (theirs, rest) = etherparse::TcpHeader::from_slice(&bytes).unwrap();
+            prop_assert_eq!(theirs.sequence_number, header.seq.0);
+            prop_assert_eq!(theirs.calc_checksum_ipv4_raw(A.octets(), B.octets(), rest).unwrap(), theirs.checksum);
+            let known = theirs.options_iterator().filter(|o| !matches!(o, Ok(etherparse::TcpOptionElement::Noop))).count();
+            let o = header.options;
+            let expected = usize::from(o.mss.is_some()) + usize::from(o.window_scale.is_some())
+                + usize::from(o.timestamps.is_some()) + usize::from(o.sack_permitted);
+            prop_assert_eq!(known, expected);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..100), options in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = Header::parse(&bytes, A, B, ChecksumPolicy::Full);
+            let _ = Options::parse(&options);
+        }
+    }
+
+    const PLAIN: Header = Header {
+        source_port: 1,
+        destination_port: 2,
+        seq: Seq(3),
+        ack: Seq(4),
+        flags: Flags::ACK,
+        window: 5,
+        urgent: 0,
+        options: Options { mss: None, window_scale: None, timestamps: None, sack_permitted: false },
+    };
+
+    #[test]
+    fn a_flipped_bit_is_a_bad_checksum() {
+        let good = segment(&PLAIN, b"data");
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Header::parse(&bad, A, B, ChecksumPolicy::Full).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_partial_checksum_is_accepted_only_where_the_policy_says_so() {
+        let mut bytes = segment(&PLAIN, b"data");
+        let partial = pseudo_header(A, B, PROTOCOL_TCP, bytes.len()).fold();
+        put_u16(&mut bytes, 16, partial);
+        assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::Full), Err(Malformed::Checksum));
+        assert!(Header::parse(&bytes, A, B, ChecksumPolicy::AcceptPartial).is_ok());
+        put_u16(&mut bytes, 16, !partial);
+        assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::AcceptPartial), Err(Malformed::Checksum));
+    }
+
+    #[test]
+    fn a_data_offset_that_lies_is_refused() {
+        for offset in [0u8, 4, 7] {
+            let mut bytes = segment(&PLAIN, b"data");
+            bytes[12] = offset << 4;
+            assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::Full), Err(Malformed::HeaderLength));
+        }
+    }
+
+    #[test]
+    fn impossible_option_lengths_end_the_segment() {
+        for options in [&[9u8, 0][..], &[9, 1], &[2, 4, 5], &[8, 10, 1, 2], &[1, 1, 9]] {
+            assert_eq!(Options::parse(options), Err(Malformed::Option), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_options_are_passed_over_at_any_alignment() {
+        let options = Options::parse(&[1, 253, 5, 1, 2, 3, 1, 3, 3, 15, 2, 4, 5, 180, 0, 9, 0]).unwrap();
+        assert_eq!(options.mss, Some(1_460));
+        assert_eq!(options.window_scale, Some(14), "clamped (RFC 7323 section 2.3)");
+        // After the end-of-list option nothing is looked at.
+        assert_eq!(Options::parse(&[0, 9, 0]), Ok(Options::default()));
+    }
+}
