@@ -280,9 +280,9 @@ mod tests {
         cache.hold(ip(1), Frame::copied(b"waits")).unwrap();
         for second in [0, 1_000, 2_000] {
             assert_eq!(probes(&mut cache, at(second)), [ip(1)]);
-            assert_eq!(probes(&mut cache, at(second + 999)), []);
+            assert_eq!(probes(&mut cache, at(second + 999)), [] as [Ipv4Addr; 0]);
         }
-        assert_eq!(probes(&mut cache, at(3_000)), []);
+        assert_eq!(probes(&mut cache, at(3_000)), [] as [Ipv4Addr; 0]);
         assert_eq!(cache.lookup(at(3_001), ip(1)), Resolution::Failed);
         assert!(cache.take_failed() && !cache.take_failed());
         assert_eq!(cache.take_failed_frames().len(), 1);
@@ -310,7 +310,7 @@ mod tests {
         let mut cache = NeighborCache::new(Config::default());
         cache.learn(at(0), ip(1), MAC, true);
         assert_eq!(cache.lookup(at(29_999), ip(1)), Resolution::Reachable(MAC));
-        assert_eq!(probes(&mut cache, at(29_999)), []);
+        assert_eq!(probes(&mut cache, at(29_999)), [] as [Ipv4Addr; 0]);
         for second in [30_000, 31_000, 32_000] {
             assert_eq!(cache.lookup(at(second), ip(1)), Resolution::Reachable(MAC));
             assert_eq!(probes(&mut cache, at(second)), [ip(1)]);

@@ -28,8 +28,8 @@ pub enum SocketError {
 }
 
 /// The largest amount of data that one connection may have queued by reference:
-/// half of what sequence numbers can tell apart.
-const REFERENCED_MAX: u32 = 1 << 30;
+/// half of what sequence numbers can tell apart (RFC 9293 section 3.4).
+pub const REFERENCED_MAX: u32 = 1 << 30;
 
 /// The sockets of one shard, for the length of a callback.
 pub struct Sockets<'a> {
@@ -190,7 +190,9 @@ impl<'a> Sockets<'a> {
     }
 
     /// Queues `len` bytes of a source from `offset` on, by reference, and tells
-    /// how many of them were queued.
+    /// how many of them were queued: all, up to [`REFERENCED_MAX`]. A reference
+    /// takes no memory, so it may pass the send buffer's size, but none is taken
+    /// while the buffer is full.
     pub fn send_from(
         &mut self,
         connection: ConnectionId,
@@ -199,7 +201,13 @@ impl<'a> Sockets<'a> {
         len: u64,
     ) -> Result<u64, SocketError> {
         let available = self.tcp.shared.chunks.source_len(source).saturating_sub(offset);
-        let queued = self.sendable(connection)?.send_queued;
+        let limit = self.tcp.shared.config.send_buffer;
+        let tcb = self.sendable(connection)?;
+        let queued = tcb.send_queued;
+        if queued >= limit {
+            tcb.events.add(Events::WANTS_WRITABLE);
+            return Err(SocketError::WouldBlock);
+        }
         let len = len.min(available).min(u64::from(REFERENCED_MAX.saturating_sub(queued)));
         self.enqueue(connection, Content::Source { source, offset, len })?;
         Ok(len)

@@ -57,7 +57,7 @@ use time_wait::TimeWaitTable;
 
 /// A connection, as applications name it. It stays valid until the application
 /// closes or aborts it or is told that it was closed; later uses are refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     pub(crate) index: u32,
     pub(crate) generation: u32,
