@@ -1,2 +1,43 @@
-//! The command line.
-fn main() {}
+//! `ringmill`: serve and load over AF_XDP from one command.
+//!
+//! ```text
+//! cli, values   what was asked          exit      how it ended
+//! serve, load   the commands            demo      both, over a veth of its own
+//! port          interface -> shard      engine    the loop around Shard::step
+//! live          a line a second         report    text and JSON at the end
+//! ```
+
+mod cli;
+mod demo;
+mod engine;
+mod exit;
+mod live;
+mod load;
+mod port;
+mod report;
+mod serve;
+mod values;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use exit::Exit;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let outcome = match cli.command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("ringmill: {error:#}");
+            Exit::of(&error).into()
+        }
+    }
+}

@@ -25,6 +25,11 @@ pub trait Driver {
     /// Called every step, with an empty batch too, so that completions return.
     fn tx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch);
 
+    /// How many frames the next `tx` will take.
+    fn tx_room(&self) -> usize {
+        Batch::CAPACITY
+    }
+
     /// When the driver will next have something to receive, if it knows: a
     /// simulated wire does, a real one can't.
     fn next_arrival(&self) -> Option<Instant> {

@@ -1,0 +1,352 @@
+//! The AF_XDP driver: the engine's port onto a real interface.
+//!
+//! One socket a queue, all of them over one UMEM, so that a frame received on
+//! one queue is sent on another without a copy. Frames are sent through the
+//! first queue. The driver looks into no packet and attaches no program: without
+//! a [`Steering`](crate::steer::Steering) that delivers to it, it receives nothing.
+//!
+//! ```text
+//! pool --> fill ring ----> kernel ----> receive ring ----> batch
+//! batch -> transmit ring -> kernel ---> completion ring -> pool
+//! ```
+
+mod queue;
+mod umem;
+
+use crate::error::XdpError;
+use crate::interface::Interface;
+use queue::Queue;
+use ringmill_core::driver::{Driver, DriverDrops};
+use ringmill_core::frame::{Batch, Frame, FramePool, HEADROOM};
+use ringmill_core::time::Instant;
+use std::io;
+use std::os::fd::RawFd;
+use umem::{Chunks, KERNEL_HEADROOM};
+use xsk_rs::FrameDesc;
+
+/// Entries of each ring: 2 ms of a million frames a second, for a receiver that
+/// loses its core for a moment.
+const RING: u32 = 2_048;
+/// Ethernet header and one VLAN tag.
+const LINK_HEADER: u32 = 18;
+/// Chunk sizes: half a page, and a page, which is the most that AF_XDP has.
+const CHUNKS: [u32; 2] = [2_048, 4_096];
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct XdpConfig {
+    /// The interface, in the calling thread's network namespace.
+    pub interface: String,
+    /// The queues to receive on; all of the interface's when empty. Sending goes
+    /// through the first.
+    pub queues: Vec<u32>,
+    /// How many frames there are.
+    pub frames: FrameBudget,
+    /// Try zero copy; without it, or where the device can't, the kernel copies
+    /// each frame. Zero copy wants native XDP.
+    pub zero_copy: bool,
+}
+
+impl XdpConfig {
+    /// All queues of `interface`, with the default budget, zero copy if it can.
+    pub fn new(interface: &str) -> XdpConfig {
+        XdpConfig {
+            interface: interface.to_owned(),
+            queues: Vec::new(),
+            frames: FrameBudget::default(),
+            zero_copy: true,
+        }
+    }
+}
+
+/// Where the frames of a port can be, which adds up to how many it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameBudget {
+    /// Waiting for arrivals, for each queue; at most a ring (2,048) is used.
+    pub receiving: u32,
+    /// Under way to the wire; at most a ring (2,048) is used.
+    pub sending: u32,
+    /// In the hands of one step: a batch that came in and one that goes out.
+    pub working: u32,
+    /// Kept by the engine: out of order, unread, or unacknowledged data.
+    pub kept: u32,
+}
+
+impl Default for FrameBudget {
+    fn default() -> FrameBudget {
+        FrameBudget {
+            receiving: RING,
+            sending: RING,
+            working: 2 * BATCH,
+            kept: 4_096,
+        }
+    }
+}
+
+impl FrameBudget {
+    /// The sum.
+    pub fn total(&self, queues: usize) -> u32 {
+        let queues = u32::try_from(queues).unwrap_or(u32::MAX);
+        let receiving = self.receiving.saturating_mul(queues);
+        [self.sending, self.working, self.kept]
+            .into_iter()
+            .fold(receiving, u32::saturating_add)
+    }
+}
+
+const BATCH: u32 = 64;
+const _: () = assert!(BATCH as usize == Batch::CAPACITY);
+
+/// Frames could not be given back when a port was closed.
+#[derive(Debug, thiserror::Error)]
+#[error("{missing} frames are still in use: the port's memory stays mapped")]
+pub struct FramesMissing {
+    /// How many.
+    pub missing: usize,
+}
+
+/// One port onto an interface.
+///
+/// Closed by [`close`](XdpDriver::close). When it is dropped instead, nobody
+/// knows where its frames are: their memory then stays mapped, and the first
+/// queue taken, until the process ends.
+pub struct XdpDriver {
+    // Before `chunks`: the sockets go first, then the memory that they use.
+    queues: Vec<Queue>,
+    chunks: Chunks,
+    interface: Interface,
+    zero_copy: bool,
+    receiving: usize,
+    /// The queue whose turn it is to be received from first.
+    turn: usize,
+    /// Frames that were too long to be sent, or on the heap with no frame to copy them to.
+    tx_dropped: u64,
+    fault: Option<io::Error>,
+}
+
+impl XdpDriver {
+    /// Opens a port, and the pool of its frames.
+    pub fn open(config: &XdpConfig) -> Result<(XdpDriver, FramePool), XdpError> {
+        let interface = Interface::find_up(&config.interface)?;
+        let numbers = chosen_queues(&interface, &config.queues)?;
+        let mut zero_copy = config.zero_copy;
+        let opened = match bind(config, &interface, &numbers, zero_copy) {
+            // The device has no zero copy: EOPNOTSUPP, or EINVAL of some drivers.
+            Err(XdpError::Kernel { source, .. })
+                if zero_copy
+                    && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) =>
+            {
+                zero_copy = false;
+                bind(config, &interface, &numbers, zero_copy)
+            }
+            opened => opened,
+        };
+        let (queues, chunks, frames) = opened?;
+        let mut driver = XdpDriver {
+            queues,
+            chunks,
+            interface,
+            zero_copy,
+            receiving: config.frames.receiving.min(RING) as usize,
+            turn: 0,
+            tx_dropped: 0,
+            fault: None,
+        };
+        let mut pool = FramePool::new(frames);
+        driver.refill(&mut pool);
+        Ok((driver, pool))
+    }
+
+    /// Queue numbers and their sockets, for the steering program.
+    pub fn sockets(&self) -> impl Iterator<Item = (u32, RawFd)> {
+        self.queues
+            .iter()
+            .map(|queue| (queue.number, queue.socket()))
+    }
+
+    /// The interface as it was when the port was opened.
+    pub fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
+    /// What was opened and chosen, in one line for people.
+    pub fn describe(&self) -> String {
+        let Interface { name, driver, .. } = &self.interface;
+        let numbers: Vec<_> = self
+            .queues
+            .iter()
+            .map(|queue| queue.number.to_string())
+            .collect();
+        let copying = if self.zero_copy {
+            "zero copy"
+        } else {
+            "copy mode"
+        };
+        format!(
+            "{name} ({driver}), queue {}, {copying}",
+            numbers.join(" and ")
+        )
+    }
+
+    /// Why the kernel refuses to send, if it does: the interface is gone, say.
+    pub fn fault(&self) -> Option<&io::Error> {
+        self.fault.as_ref()
+    }
+
+    /// Closes the port. When all its frames are in `pool` or in its own rings,
+    /// queues and memory are free at once.
+    pub fn close(self, pool: FramePool) -> Result<(), FramesMissing> {
+        let held = self.held();
+        let XdpDriver {
+            queues, mut chunks, ..
+        } = self;
+        drop(queues);
+        chunks
+            .come_home(pool, held)
+            .map_err(|missing| FramesMissing { missing })
+    }
+
+    fn refill(&mut self, pool: &mut FramePool) {
+        // The last batch of free frames is for sending: without it, an engine
+        // that keeps many frames could not send the acknowledgements that free them.
+        for queue in &mut self.queues {
+            queue.refill(&self.chunks, pool, self.receiving, Batch::CAPACITY);
+        }
+    }
+
+    /// The descriptor to send `frame` by; none if it was dropped.
+    fn outgoing(&mut self, frame: Frame, pool: &mut FramePool) -> Option<FrameDesc> {
+        if frame.len() > self.chunks.packet_max() {
+            self.tx_dropped += 1;
+            pool.free(frame);
+            return None;
+        }
+        match self.chunks.outgoing(frame) {
+            Ok(descriptor) => Some(descriptor),
+            Err(on_heap) => {
+                let Some(mut copy) = pool.alloc() else {
+                    self.tx_dropped += 1;
+                    return None;
+                };
+                copy.set_window(HEADROOM, on_heap.len());
+                copy.data_mut().copy_from_slice(on_heap.data());
+                self.chunks.outgoing(copy).ok()
+            }
+        }
+    }
+}
+
+impl Driver for XdpDriver {
+    fn rx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+        for offset in 0..self.queues.len() {
+            let queue = (self.turn + offset) % self.queues.len();
+            self.queues[queue].receive(&self.chunks, batch);
+        }
+        // A queue that fills whole batches must not starve the others.
+        self.turn = (self.turn + 1) % self.queues.len();
+        self.refill(pool);
+    }
+
+    fn tx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+        self.queues[0].complete(&self.chunks, pool);
+        let room = self.queues[0].room();
+        let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
+        let mut count = 0;
+        for frame in batch.drain(room) {
+            if let Some(descriptor) = self.outgoing(frame, pool) {
+                descriptors[count] = descriptor;
+                count += 1;
+            }
+        }
+        let queue = &mut self.queues[0];
+        queue.send(&descriptors[..count]);
+        if let Err(fault) = queue.wake_up() {
+            self.fault = Some(fault);
+        }
+        queue.complete(&self.chunks, pool);
+    }
+
+    fn held(&self) -> usize {
+        self.queues.iter().map(Queue::held).sum()
+    }
+
+    fn drops(&self) -> DriverDrops {
+        let mut sum = DriverDrops {
+            tx_invalid: self.tx_dropped,
+            ..DriverDrops::default()
+        };
+        for drops in self.queues.iter().map(Queue::drops) {
+            sum.rx_ring_full += drops.rx_ring_full;
+            sum.rx_no_frame += drops.rx_no_frame;
+            sum.rx_invalid += drops.rx_invalid;
+            sum.tx_invalid += drops.tx_invalid;
+        }
+        sum
+    }
+}
+
+impl std::fmt::Debug for XdpDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "XdpDriver({})", self.describe())
+    }
+}
+
+/// Whether this kernel has AF_XDP sockets and lets this thread open one.
+pub fn has_af_xdp() -> Result<(), XdpError> {
+    let (mut chunks, frames) = Chunks::map("no interface", BATCH, CHUNKS[0])?;
+    // All of them were just made.
+    let _ = chunks.come_home(FramePool::new(frames), 0);
+    Ok(())
+}
+
+fn bind(
+    config: &XdpConfig,
+    interface: &Interface,
+    numbers: &[u32],
+    zero_copy: bool,
+) -> Result<(Vec<Queue>, Chunks, Vec<Frame>), XdpError> {
+    let size = chunk_size(interface)?;
+    let total = config.frames.total(numbers.len());
+    let (mut chunks, frames) = Chunks::map(&interface.name, total, size)?;
+    let mut queues = Vec::new();
+    for &number in numbers {
+        match Queue::bind(&chunks, &interface.name, number, zero_copy) {
+            Ok(queue) => queues.push(queue),
+            Err(reason) => {
+                drop(queues);
+                let _ = chunks.come_home(FramePool::new(frames), 0);
+                return Err(reason);
+            }
+        }
+    }
+    Ok((queues, chunks, frames))
+}
+
+fn chosen_queues(interface: &Interface, asked: &[u32]) -> Result<Vec<u32>, XdpError> {
+    if let Some(&queue) = asked.iter().find(|&&queue| queue >= interface.rx_queues) {
+        return Err(XdpError::NoSuchQueue {
+            interface: interface.name.clone(),
+            queue,
+            count: interface.rx_queues,
+        });
+    }
+    match asked {
+        [] => Ok((0..interface.rx_queues).collect()),
+        asked => Ok(asked.to_vec()),
+    }
+}
+
+/// The smallest chunk that a frame of the interface's MTU fits in.
+fn chunk_size(interface: &Interface) -> Result<u32, XdpError> {
+    let overhead = u32::from(KERNEL_HEADROOM) + LINK_HEADER;
+    let fits = |size: &u32| interface.mtu <= size - overhead;
+    CHUNKS
+        .into_iter()
+        .find(fits)
+        .ok_or_else(|| XdpError::MtuTooLarge {
+            interface: interface.name.clone(),
+            mtu: interface.mtu,
+            largest: CHUNKS[1] - overhead,
+            what: "an AF_XDP frame",
+        })
+}

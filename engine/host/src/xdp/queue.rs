@@ -1,0 +1,207 @@
+//! The four rings of one queue, and who has how many frames.
+//!
+//! ```text
+//!            fill ->             -> receive
+//!   frames            kernel                  frames
+//!            send ->             -> complete
+//! ```
+//!
+//! Unsafe here: a descriptor that is put into a ring is a chunk given away, and
+//! one that comes out is a chunk got back. Both directions take and give frames,
+//! which have one owner, so that no chunk is in two places.
+
+use crate::error::{Operation, XdpError};
+use crate::xdp::RING;
+use crate::xdp::umem::{Chunks, error_source};
+use ringmill_core::driver::DriverDrops;
+use ringmill_core::frame::{Batch, Frame, FramePool};
+use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
+use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig};
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
+
+/// Wake-ups of one call at most. In copy mode the kernel sends up to 32 frames a
+/// wake-up: these are two batches. What is left waits for the next call.
+const WAKE_UPS: usize = 4;
+const RING_USIZE: usize = RING as usize;
+
+pub(super) struct Queue {
+    pub(super) number: u32,
+    rx: RxQueue,
+    fill: FillQueue,
+    tx: TxQueue,
+    completion: CompQueue,
+    /// Frames in the fill ring, in the receive ring, or between them.
+    receiving: usize,
+    /// Frames in the transmit ring, in the completion ring, or between them.
+    sending: usize,
+}
+
+impl Queue {
+    /// Binds a socket to queue `number` of `interface`.
+    pub(super) fn bind(
+        chunks: &Chunks,
+        interface: &str,
+        number: u32,
+        zero_copy: bool,
+    ) -> Result<Queue, XdpError> {
+        let copying = if zero_copy {
+            BindFlags::XDP_ZEROCOPY
+        } else {
+            BindFlags::XDP_COPY
+        };
+        let ring = QueueSize::new(RING).map_err(|reason| XdpError::Invalid(reason.to_string()))?;
+        let config = SocketConfig::builder()
+            .rx_queue_size(ring)
+            .tx_queue_size(ring)
+            .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
+            .bind_flags(copying | BindFlags::XDP_USE_NEED_WAKEUP)
+            .build();
+        let unknown = |_| XdpError::UnknownInterface(interface.to_owned());
+        let name: Interface = interface.parse().map_err(unknown)?;
+        // SAFETY: no program is loaded by libxdp, as the flag says.
+        let bound = unsafe { Socket::new(config, chunks.umem(), &name, number) };
+        let (tx, rx, rings) = bound.map_err(|error| {
+            let source = error_source(&error);
+            match source.raw_os_error() {
+                Some(libc::EBUSY) => queue_taken(interface, number),
+                _ => XdpError::refused(Operation::SOCKET, interface, source),
+            }
+        })?;
+        // No rings: this very UMEM is bound to the queue, so it was named twice.
+        let (fill, completion) = rings.ok_or_else(|| queue_taken(interface, number))?;
+        Ok(Queue {
+            number,
+            rx,
+            fill,
+            tx,
+            completion,
+            receiving: 0,
+            sending: 0,
+        })
+    }
+
+    pub(super) fn socket(&self) -> RawFd {
+        self.rx.fd().as_raw_fd()
+    }
+
+    /// Frames that the kernel has.
+    pub(super) fn held(&self) -> usize {
+        self.receiving + self.sending
+    }
+
+    /// Moves received frames into `batch`, up to its room.
+    pub(super) fn receive(&mut self, chunks: &Chunks, batch: &mut Batch) {
+        let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
+        // SAFETY: the queue is bound to the UMEM of `chunks`.
+        let count = unsafe { self.rx.consume(&mut descriptors[..batch.room()]) };
+        self.receiving -= count;
+        for descriptor in &descriptors[..count] {
+            // SAFETY: the kernel just gave this chunk back, and it had got it as a frame.
+            batch.push(unsafe { chunks.frame(descriptor) });
+        }
+    }
+
+    /// Hands free frames to the kernel to receive into, until it has `target` or
+    /// the pool is down to `reserve`.
+    pub(super) fn refill(
+        &mut self,
+        chunks: &Chunks,
+        pool: &mut FramePool,
+        target: usize,
+        reserve: usize,
+    ) {
+        loop {
+            let spare = pool.available().saturating_sub(reserve);
+            let count = target
+                .saturating_sub(self.receiving)
+                .min(spare)
+                .min(Batch::CAPACITY);
+            if count == 0 {
+                break;
+            }
+            let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
+            for (descriptor, frame) in descriptors[..count].iter_mut().zip(pool_frames(pool)) {
+                *descriptor = chunks.incoming(frame);
+            }
+            // SAFETY: each descriptor is a frame of the bound UMEM, given up above.
+            let filled = unsafe { self.fill.produce(&descriptors[..count]) };
+            // The ring holds RING, and the kernel never has more (see XdpDriver::open).
+            assert_eq!(filled, count, "the fill ring has room for all it may hold");
+            self.receiving += count;
+        }
+        if self.fill.needs_wakeup() {
+            // A failing poll shows up as frames that don't arrive, with a counter.
+            let _ = self.fill.wakeup(self.rx.fd_mut(), 0);
+        }
+    }
+
+    /// Frames that [`send`](Queue::send) takes now.
+    pub(super) fn room(&self) -> usize {
+        RING_USIZE - self.sending
+    }
+
+    /// Puts frames, at most [`room`](Queue::room), into the transmit ring.
+    pub(super) fn send(&mut self, descriptors: &[FrameDesc]) {
+        // SAFETY: made by Chunks::outgoing, each is a frame that was given up.
+        let sent = unsafe { self.tx.produce(descriptors) };
+        assert_eq!(
+            sent,
+            descriptors.len(),
+            "the transmit ring has room for all it may hold"
+        );
+        self.sending += sent;
+    }
+
+    /// Makes the kernel send what is in the transmit ring.
+    pub(super) fn wake_up(&mut self) -> io::Result<()> {
+        for _ in 0..WAKE_UPS {
+            if self.tx.nb_free_exact() == RING || !self.tx.needs_wakeup() {
+                break;
+            }
+            self.tx.wakeup()?;
+        }
+        Ok(())
+    }
+
+    /// Gives frames whose sending is complete back to `pool`.
+    pub(super) fn complete(&mut self, chunks: &Chunks, pool: &mut FramePool) {
+        let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
+        while self.sending > 0 {
+            // SAFETY: the queue is bound to the UMEM of `chunks`.
+            let count = unsafe { self.completion.consume(&mut descriptors) };
+            self.sending -= count;
+            for descriptor in &descriptors[..count] {
+                // SAFETY: the kernel just gave this chunk back, and it had got it as a frame.
+                pool.free(unsafe { chunks.frame(descriptor) });
+            }
+            if count < descriptors.len() {
+                break;
+            }
+        }
+    }
+
+    /// What the kernel dropped (XDP_STATISTICS); nothing if it does not say.
+    pub(super) fn drops(&self) -> DriverDrops {
+        let counts = self.rx.fd().xdp_statistics().unwrap_or_default();
+        let no_frame = counts.rx_fill_ring_empty_descs();
+        DriverDrops {
+            rx_ring_full: counts.rx_ring_full(),
+            rx_no_frame: no_frame,
+            // In copy mode a frame that found the fill ring empty is in `rx_dropped` too.
+            rx_invalid: counts.rx_invalid_descs() + counts.rx_dropped().saturating_sub(no_frame),
+            tx_invalid: counts.tx_invalid_descs(),
+        }
+    }
+}
+
+fn pool_frames(pool: &mut FramePool) -> impl Iterator<Item = Frame> {
+    std::iter::from_fn(|| pool.alloc())
+}
+
+fn queue_taken(interface: &str, queue: u32) -> XdpError {
+    XdpError::QueueTaken {
+        interface: interface.to_owned(),
+        queue,
+    }
+}

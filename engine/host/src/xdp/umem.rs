@@ -1,0 +1,192 @@
+//! The memory of a port: UMEM chunks, each of which is a frame or is the kernel's.
+//!
+//! ```text
+//! chunk |<- LEAD ->|<-------------- frame -------------->|
+//!       |<--- the kernel's headroom --->| packet ...     |
+//!       0         128                  256            2048
+//!                  |<---- HEADROOM ---->|
+//! ```
+//!
+//! A received packet starts where the kernel's headroom ends, which is
+//! [`HEADROOM`] into the frame. xsk-rs can name a chunk to the kernel by that
+//! place only, so a packet to be sent must start there too: one that does is
+//! sent as it lies, one that does not is moved there first.
+//!
+//! Unsafe here: chunks are turned into frames and back.
+
+use crate::error::{Operation, XdpError};
+use crate::xdp::RING;
+use ringmill_core::frame::{Frame, FramePool, HEADROOM};
+use std::error::Error;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::num::NonZeroU32;
+use std::ptr;
+use std::slice;
+use xsk_rs::config::{FrameSize, QueueSize, UmemConfig};
+use xsk_rs::{FrameDesc, Umem};
+
+/// What the kernel leaves free in front of a received packet (XDP_PACKET_HEADROOM).
+pub(super) const KERNEL_HEADROOM: u16 = 256;
+const LEAD: usize = KERNEL_HEADROOM as usize - HEADROOM;
+
+/// All chunks of one UMEM.
+pub(super) struct Chunks {
+    umem: ManuallyDrop<Umem>,
+    /// Descriptors by chunk number; xsk-rs makes them only once.
+    descriptors: Vec<FrameDesc>,
+    base: usize,
+    size: usize,
+    are_home: bool,
+}
+
+impl Chunks {
+    /// Maps and registers `count` chunks of `size` bytes. All are the caller's,
+    /// as frames.
+    pub(super) fn map(
+        interface: &str,
+        count: u32,
+        size: u32,
+    ) -> Result<(Chunks, Vec<Frame>), XdpError> {
+        let invalid = |reason: &dyn Error| XdpError::Invalid(reason.to_string());
+        let ring = QueueSize::new(RING).map_err(|reason| invalid(&reason))?;
+        let config = UmemConfig::builder()
+            .frame_size(FrameSize::new(size).map_err(|reason| invalid(&reason))?)
+            .fill_queue_size(ring)
+            .comp_queue_size(ring)
+            .build()
+            .map_err(|reason| invalid(&reason))?;
+        let none = || XdpError::Invalid("a port needs at least one frame".to_owned());
+        let frame_count = NonZeroU32::new(count).ok_or_else(none)?;
+        let (umem, mut descriptors) = Umem::new(config, frame_count, false)
+            .map_err(|error| umem_error(interface, u64::from(count) * u64::from(size), &error))?;
+        // SAFETY: the descriptor is of this UMEM, and nobody else has its chunk.
+        let mut first = unsafe { umem.data_mut(&mut descriptors[0]) };
+        let base = first.contents_mut().as_mut_ptr().addr() - usize::from(KERNEL_HEADROOM);
+        let chunks = Chunks {
+            umem: ManuallyDrop::new(umem),
+            descriptors,
+            base,
+            size: size as usize,
+            are_home: false,
+        };
+        // SAFETY: no frame exists yet, and each descriptor is used once.
+        let frames = chunks
+            .descriptors
+            .iter()
+            .map(|desc| unsafe { chunks.frame(desc) });
+        let frames = frames.collect();
+        Ok((chunks, frames))
+    }
+
+    /// The UMEM, to bind sockets to.
+    pub(super) fn umem(&self) -> &Umem {
+        &self.umem
+    }
+
+    /// The longest packet, in bytes, that can be sent.
+    pub(super) fn packet_max(&self) -> usize {
+        self.size - usize::from(KERNEL_HEADROOM)
+    }
+
+    /// The frame of the chunk that `descriptor` names, its window the packet.
+    ///
+    /// # Safety
+    /// The descriptor is of this UMEM, and its chunk is neither the kernel's nor
+    /// part of another frame.
+    pub(super) unsafe fn frame(&self, descriptor: &FrameDesc) -> Frame {
+        let start = descriptor.addr() & !(self.size - 1);
+        // The mapping was made by C, which exposes its provenance.
+        let memory = ptr::with_exposed_provenance_mut(self.base + start + LEAD);
+        // SAFETY: inside the mapping, which outlives every frame (see Drop), and
+        // owned by nobody else, as the caller promises.
+        let memory = unsafe { slice::from_raw_parts_mut(memory, self.size - LEAD) };
+        let mut frame = Frame::umem(memory);
+        frame.set_window(
+            descriptor.addr() - start - LEAD,
+            descriptor.lengths().data(),
+        );
+        frame
+    }
+
+    /// Takes a frame back, to be given to the kernel to receive into.
+    ///
+    /// # Panics
+    /// When it is not a frame of this UMEM: a frame came into the wrong pool.
+    pub(super) fn incoming(&self, frame: Frame) -> FrameDesc {
+        let chunk = frame
+            .into_umem()
+            .ok()
+            .and_then(|memory| self.chunk_of(memory));
+        self.descriptors[chunk.expect("a frame of this port")]
+    }
+
+    /// Takes a frame back, to be given to the kernel to send; the frame itself
+    /// when it is on the heap.
+    ///
+    /// # Panics
+    /// When it is a frame of another UMEM, or longer than [`Chunks::packet_max`].
+    pub(super) fn outgoing(&self, frame: Frame) -> Result<FrameDesc, Frame> {
+        let packet = frame.head()..frame.head() + frame.len();
+        let memory = frame.into_umem()?;
+        let length = packet.len();
+        if packet.start != HEADROOM {
+            memory.copy_within(packet, HEADROOM);
+        }
+        let chunk = self.chunk_of(memory).expect("a frame of this port");
+        let mut descriptor = self.descriptors[chunk];
+        // SAFETY: the descriptor is of this UMEM, and its frame was given up above.
+        let mut packet = unsafe { self.umem.data_mut(&mut descriptor) };
+        packet.cursor().set_pos(length);
+        Ok(descriptor)
+    }
+
+    fn chunk_of(&self, memory: &[u8]) -> Option<usize> {
+        let offset = memory.as_ptr().addr().checked_sub(self.base)?;
+        Some(offset / self.size).filter(|&chunk| chunk < self.descriptors.len())
+    }
+
+    /// Takes frames back for good. When they and the `held` ones that the kernel
+    /// has are all there are, the memory is unmapped with this.
+    pub(super) fn come_home(&mut self, mut pool: FramePool, held: usize) -> Result<(), usize> {
+        let frames = std::iter::from_fn(|| pool.alloc());
+        let ours = frames
+            .filter_map(|frame| frame.into_umem().ok())
+            .filter(|memory| self.chunk_of(memory).is_some());
+        let missing = self.descriptors.len() - held - ours.count();
+        self.are_home = missing == 0;
+        if self.are_home { Ok(()) } else { Err(missing) }
+    }
+}
+
+impl Drop for Chunks {
+    fn drop(&mut self) {
+        // A frame is a `&'static mut`, true only while the mapping is there. While
+        // a frame may still be somewhere, the mapping stays, for as long as the
+        // process lives, and with it the UMEM's socket on the first queue.
+        if self.are_home {
+            // SAFETY: done once, here, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.umem) };
+        }
+    }
+}
+
+fn umem_error(interface: &str, bytes: u64, error: &dyn Error) -> XdpError {
+    let source = error_source(error);
+    match source.raw_os_error() {
+        Some(libc::EAFNOSUPPORT) => XdpError::NoAfXdp,
+        Some(libc::ENOBUFS) => XdpError::LockedMemory { kib: bytes / 1_024 },
+        _ => XdpError::refused(Operation::SOCKET, interface, source),
+    }
+}
+
+/// The kernel's answer, which xsk-rs keeps as the reason of its own error.
+pub(super) fn error_source(error: &dyn Error) -> io::Error {
+    let answer = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>());
+    match answer.and_then(io::Error::raw_os_error) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::other(error.to_string()),
+    }
+}

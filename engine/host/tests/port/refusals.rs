@@ -1,0 +1,109 @@
+//! What can't be opened says why, and how to help it.
+
+use crate::{NAME, Port, Wire};
+use ringmill::netns::Namespace;
+use ringmill::{Category, Interface, Steering, XdpConfig, XdpDriver, XdpError, XdpMode};
+
+fn open(namespace: &Namespace, config: &XdpConfig) -> XdpError {
+    let opened = namespace.within(|| XdpDriver::open(config)).unwrap();
+    opened.expect_err("the port can't be opened")
+}
+
+fn attach(namespace: &Namespace, mode: XdpMode) -> Result<Steering, XdpError> {
+    namespace
+        .within(|| Steering::attach(&Interface::find(NAME).unwrap(), mode, &[]))
+        .unwrap()
+}
+
+#[test]
+fn a_queue_that_is_taken() {
+    let Some(wire) = Wire::lay("taken", 1, 1_500) else {
+        return;
+    };
+    let port = Port::open(&wire.near, &[]);
+    let error = open(&wire.near, &XdpConfig::new(NAME));
+    assert_eq!(error.category(), Category::Busy);
+    assert_eq!(
+        error.to_string(),
+        "queue 0 of veth0 is taken by another program (EBUSY): end that one, or use another queue"
+    );
+    let error = attach(&wire.near, XdpMode::Auto).unwrap_err();
+    assert_eq!(error.category(), Category::Busy);
+    assert_eq!(
+        error.to_string(),
+        "veth0 has an XDP program of another owner (EBUSY): `ip link set veth0 xdp off` detaches it"
+    );
+    port.close();
+}
+
+#[test]
+fn an_interface_that_is_not_there_or_down_and_a_queue_that_it_does_not_have() {
+    let Some(wire) = Wire::lay("absent", 1, 1_500) else {
+        return;
+    };
+    let error = open(&wire.near, &XdpConfig::new("veth7"));
+    assert!(matches!(error, XdpError::UnknownInterface(_)), "{error}");
+
+    let third = XdpConfig {
+        queues: vec![0, 2],
+        ..XdpConfig::new(NAME)
+    };
+    let error = open(&wire.near, &third);
+    assert!(
+        matches!(
+            error,
+            XdpError::NoSuchQueue {
+                queue: 2,
+                count: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+
+    wire.near.ip(&["link", "set", NAME, "down"]).unwrap();
+    let error = open(&wire.near, &XdpConfig::new(NAME));
+    assert!(matches!(error, XdpError::InterfaceDown(_)), "{error}");
+    assert_eq!(error.category(), Category::Missing);
+}
+
+#[test]
+fn an_mtu_that_is_too_large_names_the_largest_that_works() {
+    let Some(wire) = Wire::lay("too-large", 1, 3_507) else {
+        return;
+    };
+    let error = attach(&wire.near, XdpMode::Native).unwrap_err();
+    assert!(
+        matches!(error, XdpError::MtuTooLarge { largest: 3_506, .. }),
+        "{error}"
+    );
+    // Skb mode takes it, so that is what is chosen when the choice is free.
+    let steering = attach(&wire.near, XdpMode::Auto).unwrap();
+    assert_eq!(steering.mode(), XdpMode::Skb);
+    drop(steering);
+
+    wire.near.ip(&["link", "set", NAME, "mtu", "3823"]).unwrap();
+    let error = open(&wire.near, &XdpConfig::new(NAME));
+    assert!(
+        matches!(error, XdpError::MtuTooLarge { largest: 3_822, .. }),
+        "{error}"
+    );
+    wire.near.ip(&["link", "set", NAME, "mtu", "3822"]).unwrap();
+    let opened = wire
+        .near
+        .within(|| XdpDriver::open(&XdpConfig::new(NAME)))
+        .unwrap();
+    let (driver, pool) = opened.unwrap();
+    driver.close(pool).unwrap();
+}
+
+#[test]
+fn zero_copy_is_given_up_where_the_device_has_none() {
+    let Some(wire) = Wire::lay("copy", 1, 1_500) else {
+        return;
+    };
+    let port = Port::open(&wire.near, &[]);
+    assert_eq!(port.driver.describe(), "veth0 (veth), queue 0, copy mode");
+    assert_eq!(port.steering.mode(), XdpMode::Native);
+    port.close();
+}

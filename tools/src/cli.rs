@@ -1,0 +1,193 @@
+//! The command line.
+
+use crate::values::{self, Addresses, Url};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringmill_core::app::load::CloseMode;
+use ringmill_core::ports::PortRange;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A TCP load generator and server on AF_XDP, outside the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "ringmill", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve and load over a veth pair of its own, report, and clean up.
+    Demo(DemoArguments),
+    /// Serve on an interface.
+    Serve(ServeArguments),
+    /// Load an HTTP server through an interface.
+    Load(LoadArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArguments {
+    /// Connections at a time.
+    #[arg(short = 'c', long, value_name = "N", default_value = "64", value_parser = values::positive)]
+    pub(crate) connections: usize,
+    /// How long to load.
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
+    pub(crate) duration: Duration,
+    /// Bytes of the response body.
+    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = values::count)]
+    pub(crate) body: u64,
+    #[command(flatten)]
+    pub(crate) close: CloseArgument,
+    /// Run both ends over memory instead of a veth pair: needs no privilege.
+    #[arg(long)]
+    pub(crate) memory: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CloseArgument {
+    /// Open a connection for every request. It ends by this side's FIN, by the
+    /// server after `Connection: close`, or by this side's RST.
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "fin")]
+    close: Option<Close>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Close {
+    Fin,
+    Server,
+    Rst,
+}
+
+impl CloseArgument {
+    pub(crate) fn mode(&self) -> CloseMode {
+        match self.close {
+            None => CloseMode::KeepAlive,
+            Some(Close::Fin) => CloseMode::Fin,
+            Some(Close::Server) => CloseMode::Server,
+            Some(Close::Rst) => CloseMode::Rst,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Service {
+    /// Answers GET and HEAD with one body.
+    Http,
+    /// Sends back what it receives (RFC 862).
+    Echo,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    /// What to serve.
+    pub(crate) service: Service,
+    /// The interface.
+    pub(crate) interface: String,
+    #[command(flatten)]
+    pub(crate) network: NetworkArguments,
+    /// The port [default: 80 for http, 7 for echo].
+    #[arg(short = 'p', long, value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Connections that may wait to be accepted.
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = values::positive)]
+    pub(crate) backlog: usize,
+    /// Bytes of the response body.
+    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = values::count, conflicts_with = "file")]
+    pub(crate) body: u64,
+    /// A file to serve as the response body.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// End after this long [default: until interrupted].
+    #[arg(short = 'd', long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// What to load: http://ADDRESS[:PORT][/PATH].
+    #[arg(value_parser = values::url)]
+    pub(crate) url: Url,
+    /// The interface.
+    #[arg(short = 'i', long, value_name = "IFACE")]
+    pub(crate) interface: String,
+    #[command(flatten)]
+    pub(crate) network: NetworkArguments,
+    /// Connections at a time.
+    #[arg(short = 'c', long, value_name = "N", default_value = "64", value_parser = values::positive)]
+    pub(crate) connections: usize,
+    /// How long to load.
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "10s", value_parser = values::duration)]
+    pub(crate) duration: Duration,
+    #[command(flatten)]
+    pub(crate) close: CloseArgument,
+    /// Local ports to use.
+    #[arg(long, value_name = "FIRST-LAST", default_value = "1024-65535", value_parser = values::ports)]
+    pub(crate) ports: PortRange,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// How the engine stands in its network.
+#[derive(Debug, Args)]
+pub(crate) struct NetworkArguments {
+    /// An address of the engine's own, or a range (A-B/LEN); more than once for
+    /// more. It must not be one of the kernel's.
+    #[arg(long = "addr", value_name = "A/LEN", required = true, value_parser = values::addresses)]
+    pub(crate) addresses: Vec<Addresses>,
+    /// Where packets for other networks go.
+    #[arg(long, value_name = "G")]
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// How frames pass the kernel.
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    pub(crate) mode: Mode,
+    /// Which TCP checksums to accept [default: partial on a veth, else full].
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) checksum: Option<Checksum>,
+    /// How long TIME-WAIT lasts: twice the MSL.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::duration)]
+    pub(crate) time_wait: Duration,
+    /// Keep the engine on this core.
+    #[arg(long, value_name = "CORE")]
+    pub(crate) core: Option<usize>,
+    /// Seed of all randomness [default: from the operating system].
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Zero copy if the device can, native XDP if it can.
+    Auto,
+    /// Native XDP and zero copy, or nothing.
+    Zerocopy,
+    /// Native XDP if the device can; the kernel copies each frame.
+    Copy,
+    /// Generic XDP: works on every device.
+    Skb,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Checksum {
+    /// Whole ones only.
+    Full,
+    /// Also those that a kernel leaves to its device.
+    Partial,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OutputArguments {
+    /// Write the report as JSON (tools/REPORT.md tells its fields).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write every frame as pcapng.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// No line a second.
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+}
