@@ -159,6 +159,25 @@ pub(crate) struct NetworkArguments {
     pub(crate) seed: Option<u64>,
 }
 
+impl NetworkArguments {
+    /// One address, and the defaults.
+    pub(crate) fn of(address: Ipv4Addr, prefix_len: u8) -> NetworkArguments {
+        NetworkArguments {
+            addresses: vec![Addresses {
+                first: address,
+                last: address,
+                prefix_len,
+            }],
+            gateway: None,
+            mode: Mode::Auto,
+            checksum: None,
+            time_wait: Duration::from_secs(60),
+            core: None,
+            seed: None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// Zero copy if the device can, native XDP if it can.

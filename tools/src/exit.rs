@@ -38,11 +38,19 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
-        Failure { exit: Exit::Usage, message: message.into() }.into()
+        Failure {
+            exit: Exit::Usage,
+            message: message.into(),
+        }
+        .into()
     }
 
     pub(crate) fn environment(message: impl Into<String>) -> anyhow::Error {
-        Failure { exit: Exit::Environment, message: message.into() }.into()
+        Failure {
+            exit: Exit::Environment,
+            message: message.into(),
+        }
+        .into()
     }
 }
 
@@ -69,17 +77,32 @@ impl Exit {
 
 /// Prints what clap has to say: help as it is, an error as one line.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
-    if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
+    use clap::error::ErrorKind::{
+        DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion,
+    };
+    if matches!(
+        error.kind(),
+        DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
         // A closed standard output is no reason to fail.
         let _ = error.print();
         let is_asked_for = error.kind() != DisplayHelpOnMissingArgumentOrSubcommand;
-        return if is_asked_for { Exit::Success } else { Exit::Usage }.into();
+        return if is_asked_for {
+            Exit::Success
+        } else {
+            Exit::Usage
+        }
+        .into();
     }
     let text = error.to_string();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let message: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    let message: Vec<&str> = lines
+        .take_while(|line| !line.starts_with("Usage:"))
+        .collect();
     let message = message.join(" ");
-    eprintln!("ringmill: {} (see `ringmill --help`)", message.trim_start_matches("error: "));
+    eprintln!(
+        "ringmill: {} (see `ringmill --help`)",
+        message.trim_start_matches("error: ")
+    );
     Exit::Usage.into()
 }

@@ -12,7 +12,10 @@ use crate::sockets::{Closed, ConnectionId, ListenerId, Sockets};
 use crate::time::Instant;
 
 /// An application on one shard. Every callback does nothing unless implemented.
-#[expect(unused_variables, reason = "the default callbacks ignore what they are given")]
+#[expect(
+    unused_variables,
+    reason = "the default callbacks ignore what they are given"
+)]
 pub trait App {
     /// The accept queue of a listener is no longer empty: accept until it is.
     fn on_acceptable(&mut self, sockets: &mut Sockets, listener: ListenerId) {}
@@ -28,7 +31,14 @@ pub trait App {
 
     /// A connection ended that the application did not close; its handle and
     /// its token are worth nothing after this.
-    fn on_closed(&mut self, sockets: &mut Sockets, connection: ConnectionId, token: u32, why: Closed) {}
+    fn on_closed(
+        &mut self,
+        sockets: &mut Sockets,
+        connection: ConnectionId,
+        token: u32,
+        why: Closed,
+    ) {
+    }
 
     /// Once a step, after all other callbacks: for what the clock brings.
     fn poll(&mut self, sockets: &mut Sockets) {}

@@ -35,7 +35,12 @@ pub struct FlowKey {
 
 impl fmt::Display for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FlowKey { local, remote, local_port, remote_port } = self;
+        let FlowKey {
+            local,
+            remote,
+            local_port,
+            remote_port,
+        } = self;
         write!(f, "{local}:{local_port}-{remote}:{remote_port}")
     }
 }
@@ -143,13 +148,17 @@ impl Buckets {
     }
 
     fn replace(&mut self, old: u64, new: u64) -> bool {
-        let Some((at, slot)) = self.locate(old) else { return false };
+        let Some((at, slot)) = self.locate(old) else {
+            return false;
+        };
         self.0[at].slots[slot] = new;
         true
     }
 
     fn remove(&mut self, word: u64) -> bool {
-        let Some((at, slot)) = self.locate(word) else { return false };
+        let Some((at, slot)) = self.locate(word) else {
+            return false;
+        };
         self.0[at].slots[slot] = 0;
         for before in self.path(halves(word).0).take_while(|&before| before != at) {
             self.0[before].passed -= 1;
@@ -173,10 +182,18 @@ impl FlowTable {
     /// A table that takes `flows` flows before it grows.
     pub fn with_capacity(flows: usize) -> FlowTable {
         let count = (flows * 7 / 6).div_ceil(SLOTS).next_power_of_two();
-        FlowTable { buckets: Buckets::new(count), old: Buckets::default(), moved: 0, len: 0 }
+        FlowTable {
+            buckets: Buckets::new(count),
+            old: Buckets::default(),
+            moved: 0,
+            len: 0,
+        }
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the tag is one half of the hash")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the tag is one half of the hash"
+    )]
     fn tag(hash: u64) -> u32 {
         hash as u32
     }
@@ -304,26 +321,52 @@ mod tests {
     #[test]
     fn every_flow_is_found_at_every_moment_of_growth() {
         let hasher = FlowHasher::new([9; 16]);
-        let key = |n: u32| FlowKey { local: n.into(), remote: (!n).into(), local_port: 1, remote_port: 2 };
+        let key = |n: u32| FlowKey {
+            local: n.into(),
+            remote: (!n).into(),
+            local_port: 1,
+            remote_port: 2,
+        };
         let mut table = FlowTable::with_capacity(8);
         for n in 0..5_000 {
             table.insert(hasher.hash(&key(n)), n);
             for seen in (0..=n).step_by(97) {
-                assert_eq!(table.find(hasher.hash(&key(seen)), |v| v == seen), Some(seen), "{seen} of {n}");
+                assert_eq!(
+                    table.find(hasher.hash(&key(seen)), |v| v == seen),
+                    Some(seen),
+                    "{seen} of {n}"
+                );
             }
         }
     }
 
     #[test]
     fn the_hash_depends_on_the_key_and_on_every_field() {
-        let flow = FlowKey { local: Ipv4Addr::new(198, 18, 0, 1), remote: Ipv4Addr::new(198, 18, 0, 2), local_port: 1, remote_port: 2 };
+        let flow = FlowKey {
+            local: Ipv4Addr::new(198, 18, 0, 1),
+            remote: Ipv4Addr::new(198, 18, 0, 2),
+            local_port: 1,
+            remote_port: 2,
+        };
         let hash = FlowHasher::new([1; 16]).hash(&flow);
         assert_ne!(hash, FlowHasher::new([2; 16]).hash(&flow));
         for other in [
-            FlowKey { local: Ipv4Addr::new(198, 18, 0, 3), ..flow },
-            FlowKey { remote: Ipv4Addr::new(198, 18, 0, 3), ..flow },
-            FlowKey { local_port: 3, ..flow },
-            FlowKey { remote_port: 3, ..flow },
+            FlowKey {
+                local: Ipv4Addr::new(198, 18, 0, 3),
+                ..flow
+            },
+            FlowKey {
+                remote: Ipv4Addr::new(198, 18, 0, 3),
+                ..flow
+            },
+            FlowKey {
+                local_port: 3,
+                ..flow
+            },
+            FlowKey {
+                remote_port: 3,
+                ..flow
+            },
         ] {
             assert_ne!(hash, FlowHasher::new([1; 16]).hash(&other), "{other}");
         }

@@ -123,7 +123,13 @@ impl NeighborCache {
         if !self.entries.contains_key(&ip) && !self.make_room(now) {
             return Resolution::Failed;
         }
-        let fresh = Entry { state: State::Incomplete, deadline: now, probes: 0, probing: true, pending: Vec::new() };
+        let fresh = Entry {
+            state: State::Incomplete,
+            deadline: now,
+            probes: 0,
+            probing: true,
+            pending: Vec::new(),
+        };
         let entry = self.entries.entry(ip).or_insert(fresh);
         match entry.state {
             State::Known(mac) if now < entry.deadline => {
@@ -156,7 +162,12 @@ impl NeighborCache {
             State::Known(_) => entry.deadline <= now && !entry.probing,
             State::Incomplete => false,
         };
-        let Some(victim) = self.entries.iter().find(|(_, entry)| is_idle(entry)).map(|(&ip, _)| ip) else {
+        let Some(victim) = self
+            .entries
+            .iter()
+            .find(|(_, entry)| is_idle(entry))
+            .map(|(&ip, _)| ip)
+        else {
             return false;
         };
         self.entries.remove(&victim);
@@ -172,7 +183,13 @@ impl NeighborCache {
         }
         self.memo = None;
         let deadline = now + self.config.reachable_time;
-        let known = Entry { state: State::Known(mac), deadline, probes: 0, probing: false, pending: Vec::new() };
+        let known = Entry {
+            state: State::Known(mac),
+            deadline,
+            probes: 0,
+            probing: false,
+            pending: Vec::new(),
+        };
         match self.entries.get_mut(&ip) {
             Some(entry) => {
                 let was_unknown = !matches!(entry.state, State::Known(_));
@@ -191,7 +208,10 @@ impl NeighborCache {
     pub fn hold(&mut self, ip: Ipv4Addr, frame: Frame) -> Result<(), Frame> {
         let config = self.config;
         match self.entries.get_mut(&ip) {
-            Some(entry) if entry.pending.len() < config.pending_per_entry && self.pending < config.pending_total => {
+            Some(entry)
+                if entry.pending.len() < config.pending_per_entry
+                    && self.pending < config.pending_total =>
+            {
                 entry.pending.push(frame);
                 self.pending += 1;
                 Ok(())
@@ -202,8 +222,12 @@ impl NeighborCache {
 
     /// The frames that waited for `ip`, now known, and where they go.
     pub fn take_pending(&mut self, ip: Ipv4Addr) -> Vec<(Frame, MacAddress)> {
-        let Some(entry) = self.entries.get_mut(&ip) else { return Vec::new() };
-        let State::Known(mac) = entry.state else { return Vec::new() };
+        let Some(entry) = self.entries.get_mut(&ip) else {
+            return Vec::new();
+        };
+        let State::Known(mac) = entry.state else {
+            return Vec::new();
+        };
         let frames = std::mem::take(&mut entry.pending);
         self.pending -= frames.len();
         frames.into_iter().map(|frame| (frame, mac)).collect()
@@ -215,7 +239,11 @@ impl NeighborCache {
             return None;
         }
         let mut found = None;
-        for (&ip, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.probing && entry.deadline <= now) {
+        for (&ip, entry) in self
+            .entries
+            .iter_mut()
+            .filter(|(_, entry)| entry.probing && entry.deadline <= now)
+        {
             if entry.probes < self.config.probes_max {
                 entry.probes += 1;
                 entry.deadline = now + self.config.probe_interval;
@@ -251,7 +279,11 @@ impl NeighborCache {
 
     /// When the next probe is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.entries.values().filter(|entry| entry.probing).map(|entry| entry.deadline).min()
+        self.entries
+            .values()
+            .filter(|entry| entry.probing)
+            .map(|entry| entry.deadline)
+            .min()
     }
 }
 
@@ -297,7 +329,11 @@ mod tests {
         let mut cache = NeighborCache::new(Config::default());
         cache.lookup(at(0), ip(1));
         for n in 0..5 {
-            assert_eq!(cache.hold(ip(1), Frame::copied(&[n])).is_ok(), n < 3, "three may wait");
+            assert_eq!(
+                cache.hold(ip(1), Frame::copied(&[n])).is_ok(),
+                n < 3,
+                "three may wait"
+            );
         }
         assert!(cache.learn(at(5), ip(1), MAC, false));
         assert_eq!(cache.take_pending(ip(1)).len(), 3);
@@ -333,7 +369,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_addresses_does_not_push_out_one_that_answers() {
-        let mut cache = NeighborCache::new(Config { capacity: 4, ..Config::default() });
+        let mut cache = NeighborCache::new(Config {
+            capacity: 4,
+            ..Config::default()
+        });
         cache.learn(at(0), ip(1), MAC, true);
         for n in 2..100 {
             cache.lookup(at(1), ip(n));

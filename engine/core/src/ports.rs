@@ -22,7 +22,10 @@ pub struct PortRange {
 impl Default for PortRange {
     /// All but the well-known ones, as RFC 6056 section 3.2 advises.
     fn default() -> PortRange {
-        PortRange { first: 1_024, last: u16::MAX }
+        PortRange {
+            first: 1_024,
+            last: u16::MAX,
+        }
     }
 }
 
@@ -44,17 +47,30 @@ pub struct Ports {
 impl Ports {
     /// Nothing in use; `key` makes the choice unpredictable.
     pub fn new(range: PortRange, key: [u8; 16]) -> Ports {
-        Ports { range, hasher: FlowHasher::new(key), in_use: 0, destinations: BTreeMap::new() }
+        Ports {
+            range,
+            hasher: FlowHasher::new(key),
+            in_use: 0,
+            destinations: BTreeMap::new(),
+        }
     }
 
     /// Takes a port of `local` towards a destination; none when all are in use.
     pub fn allocate(&mut self, local: Ipv4Addr, remote: Ipv4Addr, remote_port: u16) -> Option<u16> {
         let range = self.range;
-        let bitmap = self.destinations.entry((local, remote, remote_port)).or_insert_with(|| {
-            let key = FlowKey { local, remote, local_port: 0, remote_port };
-            let offset = self.hasher.hash(&key) % range.len() as u64;
-            Bitmap::new(range.len(), usize::try_from(offset).unwrap_or(0))
-        });
+        let bitmap = self
+            .destinations
+            .entry((local, remote, remote_port))
+            .or_insert_with(|| {
+                let key = FlowKey {
+                    local,
+                    remote,
+                    local_port: 0,
+                    remote_port,
+                };
+                let offset = self.hasher.hash(&key) % range.len() as u64;
+                Bitmap::new(range.len(), usize::try_from(offset).unwrap_or(0))
+            });
         let taken = bitmap.take()?;
         self.in_use += 1;
         Some(range.first + u16::try_from(taken).unwrap_or(0))
@@ -63,8 +79,12 @@ impl Ports {
     /// Gives a flow's local port back.
     pub fn release(&mut self, key: &FlowKey) {
         let destination = (key.local, key.remote, key.remote_port);
-        let Some(bitmap) = self.destinations.get_mut(&destination) else { return };
-        let Some(index) = key.local_port.checked_sub(self.range.first) else { return };
+        let Some(bitmap) = self.destinations.get_mut(&destination) else {
+            return;
+        };
+        let Some(index) = key.local_port.checked_sub(self.range.first) else {
+            return;
+        };
         if bitmap.give_back(usize::from(index)) {
             self.in_use -= 1;
         }
@@ -92,7 +112,12 @@ impl Bitmap {
         if let (Some(last), 1..) = (words.last_mut(), len % 64) {
             *last = u64::MAX << (len % 64);
         }
-        Bitmap { words, len, used: 0, cursor }
+        Bitmap {
+            words,
+            len,
+            used: 0,
+            cursor,
+        }
     }
 
     /// The first free one at or after the cursor, going round once.
@@ -104,7 +129,11 @@ impl Bitmap {
         // The cursor's own word is looked at twice: from the cursor on, and last.
         let found = (0..=count).find_map(|step| {
             let word = (self.cursor / 64 + step) % count;
-            let before = if step == 0 { (1u64 << (self.cursor % 64)) - 1 } else { 0 };
+            let before = if step == 0 {
+                (1u64 << (self.cursor % 64)) - 1
+            } else {
+                0
+            };
             let free = (!(self.words[word] | before)).trailing_zeros() as usize;
             (free < 64).then_some(word * 64 + free)
         })?;
@@ -115,7 +144,9 @@ impl Bitmap {
     }
 
     fn give_back(&mut self, index: usize) -> bool {
-        let Some(word) = self.words.get_mut(index / 64).filter(|_| index < self.len) else { return false };
+        let Some(word) = self.words.get_mut(index / 64).filter(|_| index < self.len) else {
+            return false;
+        };
         let bit = 1 << (index % 64);
         let was_used = *word & bit != 0;
         *word &= !bit;
@@ -134,7 +165,12 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 
     fn key(port: u16) -> FlowKey {
-        FlowKey { local: A, remote: B, local_port: port, remote_port: 80 }
+        FlowKey {
+            local: A,
+            remote: B,
+            local_port: port,
+            remote_port: 80,
+        }
     }
 
     proptest! {
@@ -165,12 +201,21 @@ mod tests {
 
     #[test]
     fn the_port_released_last_comes_last() {
-        let mut ports = Ports::new(PortRange { first: 1_000, last: 1_003 }, [1; 16]);
+        let mut ports = Ports::new(
+            PortRange {
+                first: 1_000,
+                last: 1_003,
+            },
+            [1; 16],
+        );
         let first = ports.allocate(A, B, 80).unwrap();
         ports.release(&key(first));
         let next: Vec<u16> = (0..4).filter_map(|_| ports.allocate(A, B, 80)).collect();
         assert_eq!(next.last(), Some(&first));
         assert_eq!(ports.allocate(A, B, 80), None, "EADDRNOTAVAIL");
-        assert!(ports.allocate(A, B, 81).is_some(), "another destination has its own");
+        assert!(
+            ports.allocate(A, B, 81).is_some(),
+            "another destination has its own"
+        );
     }
 }

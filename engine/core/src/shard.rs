@@ -23,7 +23,14 @@ impl<D: Driver, A: App> Shard<D, A> {
     /// A shard that takes its frames from `pool`, all of which are free or in the
     /// driver's rings.
     pub fn new(config: Config, now: Instant, driver: D, pool: FramePool, app: A) -> Shard<D, A> {
-        Shard { driver, app, stack: Stack::new(config, now), pool, rx: Batch::new(), tx: Batch::new() }
+        Shard {
+            driver,
+            app,
+            stack: Stack::new(config, now),
+            pool,
+            rx: Batch::new(),
+            tx: Batch::new(),
+        }
     }
 
     /// Takes a batch of frames all the way from the receive ring to the transmit
@@ -41,19 +48,29 @@ impl<D: Driver, A: App> Shard<D, A> {
         received + sent > 0
     }
 
+    /// Something waits to be sent or told in the next step.
+    pub fn has_work(&self) -> bool {
+        self.stack.has_work() || !self.tx.is_empty()
+    }
+
     /// When something will be due if no frame arrives; never too late, and stale
     /// after any call but this.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.stack.has_work() || !self.tx.is_empty() {
+        if self.has_work() {
             return Some(Instant::ZERO);
         }
-        let deadlines = [self.stack.next_deadline(), self.app.next_deadline(), self.driver.next_arrival()];
+        let deadlines = [
+            self.stack.next_deadline(),
+            self.app.next_deadline(),
+            self.driver.next_arrival(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
     /// Calls the application from outside, as if in a step: to listen, to connect.
     pub fn with_app<T>(&mut self, now: Instant, call: impl FnOnce(&mut A, &mut Sockets) -> T) -> T {
-        self.stack.with_sockets(now, &mut self.pool, |sockets| call(&mut self.app, sockets))
+        self.stack
+            .with_sockets(now, &mut self.pool, |sockets| call(&mut self.app, sockets))
     }
 
     /// The application.

@@ -63,7 +63,9 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0u32..).zip(&self.entries).filter_map(|(i, e)| Some((i, e.as_ref()?)))
+        (0u32..)
+            .zip(&self.entries)
+            .filter_map(|(i, e)| Some((i, e.as_ref()?)))
     }
 }
 

@@ -11,7 +11,9 @@ use crate::time::{Duration, Instant};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-pub use crate::tcp::{Closed, ConnectError, ConnectionId, ListenError, ListenerId, SocketOptions, SourceId};
+pub use crate::tcp::{
+    Closed, ConnectError, ConnectionId, ListenError, ListenerId, SocketOptions, SourceId,
+};
 
 /// Why a call on a connection was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,7 +49,12 @@ impl<'a> Sockets<'a> {
         now: Instant,
         pool: &'a mut FramePool,
     ) -> Sockets<'a> {
-        Sockets { tcp, addresses, next_address, cx: Cx { now, pool } }
+        Sockets {
+            tcp,
+            addresses,
+            next_address,
+            cx: Cx { now, pool },
+        }
     }
 
     /// The instant of this step.
@@ -71,6 +78,11 @@ impl<'a> Sockets<'a> {
         self.tcp.close_listener(&mut self.cx, listener);
     }
 
+    /// Stops all listening.
+    pub fn close_all_listeners(&mut self) {
+        self.tcp.close_all_listeners(&mut self.cx);
+    }
+
     /// Takes the head of the accept queue.
     pub fn accept(&mut self, listener: ListenerId) -> Option<ConnectionId> {
         self.tcp.accept(listener)
@@ -87,7 +99,10 @@ impl<'a> Sockets<'a> {
         for _ in 0..self.addresses.len() {
             let local = self.addresses[*self.next_address % self.addresses.len()];
             *self.next_address = (*self.next_address + 1) % self.addresses.len();
-            match self.tcp.connect(&mut self.cx, local, remote, token, options) {
+            match self
+                .tcp
+                .connect(&mut self.cx, local, remote, token, options)
+            {
                 Err(ConnectError::AddressNotAvailable) => {}
                 result => return result,
             }
@@ -119,18 +134,31 @@ impl<'a> Sockets<'a> {
 
     /// The remote address of a connection.
     pub fn remote(&self, connection: ConnectionId) -> Option<SocketAddrV4> {
-        self.tcp.connection(connection).map(|tcb| SocketAddrV4::new(tcb.key.remote, tcb.key.remote_port))
+        self.tcp
+            .connection(connection)
+            .map(|tcb| SocketAddrV4::new(tcb.key.remote, tcb.key.remote_port))
     }
 
     fn tcb(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
-        self.tcp.connection_mut(connection).ok_or(SocketError::BadDescriptor)
+        self.tcp
+            .connection_mut(connection)
+            .ok_or(SocketError::BadDescriptor)
     }
 
     /// The next received bytes, as they lie in their frame; empty at the end of
     /// the stream. They stay until [`consume`](Sockets::consume) takes them.
     pub fn receive(&self, connection: ConnectionId) -> Result<&[u8], SocketError> {
-        let tcb = self.tcp.connection(connection).ok_or(SocketError::BadDescriptor)?;
-        match self.tcp.shared.chunks.front(tcb.receive_queue).map(|chunk| &chunk.content) {
+        let tcb = self
+            .tcp
+            .connection(connection)
+            .ok_or(SocketError::BadDescriptor)?;
+        match self
+            .tcp
+            .shared
+            .chunks
+            .front(tcb.receive_queue)
+            .map(|chunk| &chunk.content)
+        {
             Some(Content::Frame(frame)) => Ok(frame.data()),
             _ if self.is_at_end(tcb) => Ok(&[]),
             _ => Err(SocketError::WouldBlock),
@@ -143,12 +171,23 @@ impl<'a> Sockets<'a> {
 
     /// Takes `count` received bytes off; their frames go home and the window opens.
     pub fn consume(&mut self, connection: ConnectionId, count: usize) {
-        let Tcp { connections, shared, .. } = &mut *self.tcp;
-        let Some(tcb) = connections.get_mut(connection.index).filter(|t| t.generation == connection.generation) else {
+        let Tcp {
+            connections,
+            shared,
+            ..
+        } = &mut *self.tcp;
+        let Some(tcb) = connections
+            .get_mut(connection.index)
+            .filter(|t| t.generation == connection.generation)
+        else {
             return;
         };
-        let count = u32::try_from(count).unwrap_or(u32::MAX).min(tcb.receive_queued);
-        shared.chunks.skip(&mut tcb.receive_queue, u64::from(count), self.cx.pool);
+        let count = u32::try_from(count)
+            .unwrap_or(u32::MAX)
+            .min(tcb.receive_queued);
+        shared
+            .chunks
+            .skip(&mut tcb.receive_queue, u64::from(count), self.cx.pool);
         tcb.receive_queued -= count;
         shared.consumed(&self.cx, connection.index, tcb);
     }
@@ -156,7 +195,11 @@ impl<'a> Sockets<'a> {
     /// Moves received data of a connection to its own send queue without copying
     /// it, as far as the send buffer allows: how many bytes.
     pub fn echo(&mut self, connection: ConnectionId) -> Result<usize, SocketError> {
-        let Tcp { connections, shared, .. } = &mut *self.tcp;
+        let Tcp {
+            connections,
+            shared,
+            ..
+        } = &mut *self.tcp;
         let tcb = connections
             .get_mut(connection.index)
             .filter(|tcb| tcb.generation == connection.generation)
@@ -166,9 +209,15 @@ impl<'a> Sockets<'a> {
         }
         let mut moved = 0;
         while tcb.send_queued < shared.config.send_buffer {
-            let Some(chunk) = shared.chunks.pop_front(&mut tcb.receive_queue) else { break };
+            let Some(chunk) = shared.chunks.pop_front(&mut tcb.receive_queue) else {
+                break;
+            };
             let len = u32::try_from(chunk.content.len()).unwrap_or(0);
-            if let Err(Content::Frame(frame)) = shared.chunks.push_back(&mut tcb.send_queue, chunk.content, Seq(0), false) {
+            if let Err(Content::Frame(frame)) =
+                shared
+                    .chunks
+                    .push_back(&mut tcb.send_queue, chunk.content, Seq(0), false)
+            {
                 self.cx.pool.free(frame);
                 break;
             }
@@ -200,7 +249,12 @@ impl<'a> Sockets<'a> {
         offset: u64,
         len: u64,
     ) -> Result<u64, SocketError> {
-        let available = self.tcp.shared.chunks.source_len(source).saturating_sub(offset);
+        let available = self
+            .tcp
+            .shared
+            .chunks
+            .source_len(source)
+            .saturating_sub(offset);
         let limit = self.tcp.shared.config.send_buffer;
         let tcb = self.sendable(connection)?;
         let queued = tcb.send_queued;
@@ -208,8 +262,17 @@ impl<'a> Sockets<'a> {
             tcb.events.add(Events::WANTS_WRITABLE);
             return Err(SocketError::WouldBlock);
         }
-        let len = len.min(available).min(u64::from(REFERENCED_MAX.saturating_sub(queued)));
-        self.enqueue(connection, Content::Source { source, offset, len })?;
+        let len = len
+            .min(available)
+            .min(u64::from(REFERENCED_MAX.saturating_sub(queued)));
+        self.enqueue(
+            connection,
+            Content::Source {
+                source,
+                offset,
+                len,
+            },
+        )?;
         Ok(len)
     }
 
@@ -230,17 +293,29 @@ impl<'a> Sockets<'a> {
 
     fn sendable(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
         let tcb = self.tcb(connection)?;
-        if tcb.state.may_send() { Ok(tcb) } else { Err(SocketError::BrokenPipe) }
+        if tcb.state.may_send() {
+            Ok(tcb)
+        } else {
+            Err(SocketError::BrokenPipe)
+        }
     }
 
     fn enqueue(&mut self, connection: ConnectionId, content: Content) -> Result<(), SocketError> {
         let len = u32::try_from(content.len()).unwrap_or(u32::MAX);
-        let Tcp { connections, shared, .. } = &mut *self.tcp;
-        let tcb = connections.get_mut(connection.index).ok_or(SocketError::BadDescriptor)?;
+        let Tcp {
+            connections,
+            shared,
+            ..
+        } = &mut *self.tcp;
+        let tcb = connections
+            .get_mut(connection.index)
+            .ok_or(SocketError::BadDescriptor)?;
         if len == 0 {
             return Ok(());
         }
-        let pushed = shared.chunks.push_back(&mut tcb.send_queue, content, Seq(0), false);
+        let pushed = shared
+            .chunks
+            .push_back(&mut tcb.send_queue, content, Seq(0), false);
         if pushed.is_err() {
             tcb.events.add(Events::WANTS_WRITABLE);
             return Err(SocketError::WouldBlock);
@@ -252,7 +327,9 @@ impl<'a> Sockets<'a> {
 
     /// Data of a connection that the peer has not acknowledged, in bytes.
     pub fn unacknowledged(&self, connection: ConnectionId) -> u32 {
-        self.tcp.connection(connection).map_or(0, |tcb| tcb.send_queued)
+        self.tcp
+            .connection(connection)
+            .map_or(0, |tcb| tcb.send_queued)
     }
 
     /// Closes the sending side: a FIN follows what is queued (SHUT_WR).
@@ -275,6 +352,11 @@ impl<'a> Sockets<'a> {
         if self.tcb(connection).is_ok() {
             self.tcp.abort(&mut self.cx, connection.index);
         }
+    }
+
+    /// Ends every connection by a RST, those too that were closed and linger.
+    pub fn abort_all(&mut self) {
+        self.tcp.abort_all(&mut self.cx);
     }
 
     /// How many connections are in which state.

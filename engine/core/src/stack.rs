@@ -126,7 +126,9 @@ impl Stack {
         };
         let is_for_us = self.config.addresses.contains(&packet.target_ip);
         if is_sender(packet.sender_ip) && !packet.sender_mac.is_multicast() {
-            let resolved = self.neighbors.learn(cx.now, packet.sender_ip, packet.sender_mac, is_for_us);
+            let resolved =
+                self.neighbors
+                    .learn(cx.now, packet.sender_ip, packet.sender_mac, is_for_us);
             if resolved {
                 self.resolved(packet.sender_ip);
             }
@@ -151,7 +153,11 @@ impl Stack {
     }
 
     fn write_arp(&self, frame: &mut Frame, destination: MacAddress, packet: &arp::Packet) {
-        let header = ethernet::Header { destination, source: self.config.mac, ethertype: ETHERTYPE_ARP };
+        let header = ethernet::Header {
+            destination,
+            source: self.config.mac,
+            ethertype: ETHERTYPE_ARP,
+        };
         header.emit(frame.data_mut());
         packet.emit(&mut frame.data_mut()[ethernet::HEADER_LEN..]);
     }
@@ -193,20 +199,37 @@ impl Stack {
         }
     }
 
-    fn input_tcp(&mut self, cx: &mut Cx, ip: &ipv4::Header, mut frame: Frame) -> Result<(), (DropReason, Frame)> {
-        let parsed = TcpHeader::parse(frame.data(), ip.source, ip.destination, self.config.checksum);
+    fn input_tcp(
+        &mut self,
+        cx: &mut Cx,
+        ip: &ipv4::Header,
+        mut frame: Frame,
+    ) -> Result<(), (DropReason, Frame)> {
+        let parsed = TcpHeader::parse(
+            frame.data(),
+            ip.source,
+            ip.destination,
+            self.config.checksum,
+        );
         let (header, payload) = match parsed {
             Ok(parsed) => parsed,
             Err(malformed) => return Err((malformed.into(), frame)),
         };
-        let (start, len) = (frame.head() + offset_in(frame.data(), payload), payload.len());
+        let (start, len) = (
+            frame.head() + offset_in(frame.data(), payload),
+            payload.len(),
+        );
         let key = FlowKey {
             local: ip.destination,
             remote: ip.source,
             local_port: header.destination_port,
             remote_port: header.source_port,
         };
-        let segment = Segment { key, header, payload_len: u32::try_from(len).unwrap_or(0) };
+        let segment = Segment {
+            key,
+            header,
+            payload_len: u32::try_from(len).unwrap_or(0),
+        };
         frame.set_window(start, len);
         self.tcp.input(cx, &segment, frame);
         Ok(())
@@ -247,8 +270,15 @@ impl Stack {
     }
 
     /// RFC 1122 section 4.2.3.9: hard for a connection that is opening, soft else.
-    fn input_unreachable(&mut self, cx: &mut Cx, code: u8, embedded: Option<icmpv4::Embedded>) -> bool {
-        let Some(embedded) = embedded else { return false };
+    fn input_unreachable(
+        &mut self,
+        cx: &mut Cx,
+        code: u8,
+        embedded: Option<icmpv4::Embedded>,
+    ) -> bool {
+        let Some(embedded) = embedded else {
+            return false;
+        };
         let key = FlowKey {
             local: embedded.source,
             remote: embedded.destination,
@@ -266,7 +296,14 @@ impl Stack {
 
     fn write_ipv4(&self, frame: &mut Frame, source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) {
         let payload_len = frame.len() - ethernet::HEADER_LEN - ipv4::HEADER_LEN;
-        let header = ipv4::Header { source, destination, protocol, ttl: TIME_TO_LIVE, tos: 0, payload_len };
+        let header = ipv4::Header {
+            source,
+            destination,
+            protocol,
+            ttl: TIME_TO_LIVE,
+            tos: 0,
+            payload_len,
+        };
         header.emit(&mut frame.data_mut()[ethernet::HEADER_LEN..]);
     }
 
@@ -276,9 +313,18 @@ impl Stack {
 
     /// Sends a finished IPv4 frame once its next hop is known; the frame comes
     /// back where that is hopeless.
-    fn send_to(&mut self, cx: &mut Cx, remote: Ipv4Addr, mut frame: Frame) -> Result<(), (DropReason, Frame)> {
+    fn send_to(
+        &mut self,
+        cx: &mut Cx,
+        remote: Ipv4Addr,
+        mut frame: Frame,
+    ) -> Result<(), (DropReason, Frame)> {
         let hop = self.next_hop(remote);
-        let mut header = ethernet::Header { destination: MacAddress::BROADCAST, source: self.config.mac, ethertype: ETHERTYPE_IPV4 };
+        let mut header = ethernet::Header {
+            destination: MacAddress::BROADCAST,
+            source: self.config.mac,
+            ethertype: ETHERTYPE_IPV4,
+        };
         match self.neighbors.lookup(cx.now, hop) {
             Resolution::Reachable(mac) => {
                 header.destination = mac;
@@ -287,7 +333,9 @@ impl Stack {
             }
             Resolution::Pending => {
                 header.emit(frame.data_mut());
-                self.neighbors.hold(hop, frame).map_err(|frame| (DropReason::ReplyQueueFull, frame))
+                self.neighbors
+                    .hold(hop, frame)
+                    .map_err(|frame| (DropReason::ReplyQueueFull, frame))
             }
             Resolution::Failed => Err((DropReason::NextHopUnreachable, frame)),
         }
@@ -323,7 +371,9 @@ impl Stack {
     }
 
     fn probe(&mut self, cx: &mut Cx, target_ip: Ipv4Addr) {
-        let Some(mut frame) = cx.pool.alloc() else { return };
+        let Some(mut frame) = cx.pool.alloc() else {
+            return;
+        };
         frame.set_window(0, ethernet::HEADER_LEN + arp::LEN);
         let request = arp::Packet {
             operation: arp::Operation::Request,
@@ -366,8 +416,19 @@ impl Stack {
         pool: &mut FramePool,
         call: impl FnOnce(&mut Sockets) -> T,
     ) -> T {
-        let Stack { tcp, config, next_address, .. } = self;
-        call(&mut Sockets::new(tcp, &config.addresses, next_address, now, pool))
+        let Stack {
+            tcp,
+            config,
+            next_address,
+            ..
+        } = self;
+        call(&mut Sockets::new(
+            tcp,
+            &config.addresses,
+            next_address,
+            now,
+            pool,
+        ))
     }
 
     /// Fills the batch with what may leave now.
@@ -376,7 +437,9 @@ impl Stack {
         let mut cx = Cx { now, pool };
         self.output_replies(&mut cx, batch.room());
         while batch.room() > 0 {
-            let Some(frame) = self.outbox.pop_front() else { break };
+            let Some(frame) = self.outbox.pop_front() else {
+                break;
+            };
             batch.push(frame);
         }
         self.output_connections(&mut cx, batch);
@@ -388,9 +451,20 @@ impl Stack {
 
     fn output_replies(&mut self, cx: &mut Cx, room: usize) {
         while self.outbox.len() < room && cx.pool.available() > 0 {
-            let Some((key, header)) = self.tcp.poll_reply() else { return };
-            let Some(mut frame) = cx.pool.alloc() else { return };
-            build(&mut frame, &self.config, MacAddress::BROADCAST, key, &header, None);
+            let Some((key, header)) = self.tcp.poll_reply() else {
+                return;
+            };
+            let Some(mut frame) = cx.pool.alloc() else {
+                return;
+            };
+            build(
+                &mut frame,
+                &self.config,
+                MacAddress::BROADCAST,
+                key,
+                &header,
+                None,
+            );
             self.tcp.shared.stats.segments_out += 1;
             if let Err((reason, frame)) = self.send_to(cx, key.remote, frame) {
                 self.drops.count(reason);
@@ -401,10 +475,19 @@ impl Stack {
 
     fn output_connections(&mut self, cx: &mut Cx, batch: &mut Batch) {
         while batch.room() > 0 && cx.pool.available() > 0 {
-            let Some((index, key)) = self.tcp.poll_output() else { return };
-            match self.neighbors.lookup(cx.now, next_hop(&self.config, key.remote)) {
+            let Some((index, key)) = self.tcp.poll_output() else {
+                return;
+            };
+            match self
+                .neighbors
+                .lookup(cx.now, next_hop(&self.config, key.remote))
+            {
                 Resolution::Reachable(mac) => {
-                    let mut port = Port { config: &self.config, mac, batch };
+                    let mut port = Port {
+                        config: &self.config,
+                        mac,
+                        batch,
+                    };
                     self.tcp.send_segments(cx, index, &mut port);
                 }
                 Resolution::Pending => self.unresolved.push(index),
@@ -418,13 +501,20 @@ impl Stack {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.tcp.next_deadline(), self.neighbors.next_deadline()].into_iter().flatten().min()
+        [self.tcp.next_deadline(), self.neighbors.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let mut drops = self.drops;
         drops.add(&self.tcp.shared.drops);
-        Stats { link: self.link, tcp: self.tcp.shared.stats, drops }
+        Stats {
+            link: self.link,
+            tcp: self.tcp.shared.stats,
+            drops,
+        }
     }
 
     pub(crate) fn gauges(&self) -> Gauges {
@@ -442,7 +532,9 @@ impl Stack {
 
 /// The address on the link that a packet to `remote` goes to first.
 fn next_hop(config: &Config, remote: Ipv4Addr) -> Ipv4Addr {
-    let mask = u32::MAX.checked_shl(32 - u32::from(config.prefix_len)).unwrap_or(0);
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(config.prefix_len))
+        .unwrap_or(0);
     let is_on_link = (u32::from(remote) ^ u32::from(config.addresses[0])) & mask == 0;
     config.gateway.filter(|_| !is_on_link).unwrap_or(remote)
 }
@@ -458,7 +550,14 @@ fn offset_in(whole: &[u8], part: &[u8]) -> usize {
 }
 
 /// Builds a whole segment in `frame`: data first, then headers and checksums.
-fn build(frame: &mut Frame, config: &Config, to: MacAddress, key: FlowKey, header: &TcpHeader, payload: Option<&Payload>) {
+fn build(
+    frame: &mut Frame,
+    config: &Config,
+    to: MacAddress,
+    key: FlowKey,
+    header: &TcpHeader,
+    payload: Option<&Payload>,
+) {
     const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
     let len = payload.map_or(0, Payload::len);
     let tcp_len = header.len() + len;
@@ -477,7 +576,12 @@ fn build(frame: &mut Frame, config: &Config, to: MacAddress, key: FlowKey, heade
         payload_len: tcp_len,
     };
     ip.emit(&mut headers[ethernet::HEADER_LEN..]);
-    ethernet::Header { destination: to, source: config.mac, ethertype: ETHERTYPE_IPV4 }.emit(headers);
+    ethernet::Header {
+        destination: to,
+        source: config.mac,
+        ethertype: ETHERTYPE_IPV4,
+    }
+    .emit(headers);
 }
 
 /// The way out of connections' segments: a batch towards a resolved next hop.
@@ -488,12 +592,27 @@ struct Port<'a> {
 }
 
 impl Emitter for Port<'_> {
-    fn emit(&mut self, pool: &mut FramePool, key: FlowKey, header: &TcpHeader, payload: &Payload) -> bool {
+    fn emit(
+        &mut self,
+        pool: &mut FramePool,
+        key: FlowKey,
+        header: &TcpHeader,
+        payload: &Payload,
+    ) -> bool {
         if self.batch.room() == 0 {
             return false;
         }
-        let Some(mut frame) = pool.alloc() else { return false };
-        build(&mut frame, self.config, self.mac, key, header, Some(payload));
+        let Some(mut frame) = pool.alloc() else {
+            return false;
+        };
+        build(
+            &mut frame,
+            self.config,
+            self.mac,
+            key,
+            header,
+            Some(payload),
+        );
         self.batch.push(frame);
         true
     }

@@ -29,13 +29,13 @@ mod time_wait;
 mod timers;
 
 pub use chunks::SourceId;
-pub use connect::ConnectError;
-pub use listen::ListenError;
 pub(crate) use chunks::{Chunks, Content};
-pub(crate) use output::{Emitter, Payload};
+pub use connect::ConnectError;
 pub(crate) use input::Segment;
+pub use listen::ListenError;
 pub use listen::ListenerId;
 pub use options::{SocketOptions, TcpConfig};
+pub(crate) use output::{Emitter, Payload};
 pub use rtt::RtoBounds;
 pub use state::State;
 pub(crate) use tcb::{Events, Tcb, TcbFlags};
@@ -142,7 +142,10 @@ pub struct Gauges {
 impl Gauges {
     /// How many connections are in `state`.
     pub fn of(&self, state: State) -> usize {
-        State::ALL.iter().position(|&s| s == state).map_or(0, |at| self.states[at])
+        State::ALL
+            .iter()
+            .position(|&s| s == state)
+            .map_or(0, |at| self.states[at])
     }
 
     /// Connections in any state but LISTEN and TIME-WAIT.
@@ -228,7 +231,9 @@ impl Tcp {
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<&Tcb> {
-        self.connections.get(id.index).filter(|tcb| tcb.generation == id.generation)
+        self.connections
+            .get(id.index)
+            .filter(|tcb| tcb.generation == id.generation)
     }
 
     /// A connection that the application still holds.
@@ -241,11 +246,19 @@ impl Tcp {
     /// The next connection with news for the application, and the news.
     pub(crate) fn poll_ready(&mut self) -> Option<(ConnectionId, Events)> {
         while let Some(index) = self.shared.ready.pop_front() {
-            let Some(tcb) = self.connections.get_mut(index) else { continue };
+            let Some(tcb) = self.connections.get_mut(index) else {
+                continue;
+            };
             tcb.unset(TcbFlags::READY_QUEUED);
             let events = tcb.events.take();
             if !tcb.is(TcbFlags::ORPHAN) && events != Events::default() {
-                return Some((ConnectionId { index, generation: tcb.generation }, events));
+                return Some((
+                    ConnectionId {
+                        index,
+                        generation: tcb.generation,
+                    },
+                    events,
+                ));
             }
         }
         None
@@ -255,7 +268,10 @@ impl Tcp {
     /// tests, not for every step.
     pub(crate) fn gauges(&self) -> Gauges {
         let mut states = State::ALL.map(|state| {
-            self.connections.iter().filter(|(_, tcb)| tcb.state == state).count()
+            self.connections
+                .iter()
+                .filter(|(_, tcb)| tcb.state == state)
+                .count()
         });
         let mut add = |state, count| {
             if let Some(at) = State::ALL.iter().position(|&s| s == state) {
@@ -321,9 +337,15 @@ impl Shared {
     /// A deadline that moved later costs nothing: the wheel fires early and
     /// finds that nothing is due.
     pub(crate) fn schedule(&mut self, now: Instant, index: u32, tcb: &Tcb) {
-        let Some(wait_ms) = tcb.deadline(now) else { return };
+        let Some(wait_ms) = tcb.deadline(now) else {
+            return;
+        };
         let at = now + Duration::from_millis(u64::from(wait_ms));
-        if self.wheel.scheduled_at(index).is_none_or(|scheduled| at < scheduled) {
+        if self
+            .wheel
+            .scheduled_at(index)
+            .is_none_or(|scheduled| at < scheduled)
+        {
             self.wheel.schedule(index, at);
         }
     }

@@ -61,7 +61,11 @@ impl Wheel {
         let from = self.nodes.len();
         self.nodes.extend((from..len).map(|at| {
             let this = u32::try_from(at).unwrap_or(u32::MAX);
-            Node { tick: 0, previous: this, next: this }
+            Node {
+                tick: 0,
+                previous: this,
+                next: this,
+            }
         }));
     }
 

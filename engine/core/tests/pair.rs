@@ -77,18 +77,42 @@ impl App for EchoClient {
 }
 
 fn shard<A: App>(address: Ipv4Addr, app: A) -> Shard<MemoryDriver, A> {
-    let mut config = Config::new(MacAddress([2, 0, 0, 0, 0, address.octets()[3]]), address, 24);
+    let mut config = Config::new(
+        MacAddress([2, 0, 0, 0, 0, address.octets()[3]]),
+        address,
+        24,
+    );
     config.seed = 7;
-    Shard::new(config, Instant::ZERO, MemoryDriver::new(), FramePool::on_heap(4_096, 2_048), app)
+    Shard::new(
+        config,
+        Instant::ZERO,
+        MemoryDriver::new(),
+        FramePool::on_heap(4_096, 2_048),
+        app,
+    )
 }
 
 #[test]
 fn a_megabyte_is_echoed_and_everything_goes_home() {
     let mut server = shard(SERVER, Echo);
-    let mut client = shard(CLIENT, EchoClient { to_send: 1 << 20, ..EchoClient::default() });
+    let mut client = shard(
+        CLIENT,
+        EchoClient {
+            to_send: 1 << 20,
+            ..EchoClient::default()
+        },
+    );
     let mut now = Instant::ZERO;
-    server.with_app(now, |_, sockets| sockets.listen(None, 7, 16, SocketOptions::default()).unwrap());
-    client.with_app(now, |_, sockets| sockets.connect(SocketAddrV4::new(SERVER, 7), 1, SocketOptions::default()).unwrap());
+    server.with_app(now, |_, sockets| {
+        sockets
+            .listen(None, 7, 16, SocketOptions::default())
+            .unwrap()
+    });
+    client.with_app(now, |_, sockets| {
+        sockets
+            .connect(SocketAddrV4::new(SERVER, 7), 1, SocketOptions::default())
+            .unwrap()
+    });
     for _ in 0..200_000 {
         let moved = client.step(now) | server.step(now);
         carry(client.driver_mut(), server.driver_mut());
@@ -96,23 +120,54 @@ fn a_megabyte_is_echoed_and_everything_goes_home() {
             now += Duration::from_micros(1);
             continue;
         }
-        match client.next_deadline().into_iter().chain(server.next_deadline()).min() {
+        match client
+            .next_deadline()
+            .into_iter()
+            .chain(server.next_deadline())
+            .min()
+        {
             Some(deadline) => now = now.max(deadline),
             None => break,
         }
     }
-    assert_eq!(client.app().received, 1 << 20, "{:?} {:?}", client.stats(), server.stats());
-    assert!(now >= Instant::ZERO + Duration::from_secs(60), "TIME-WAIT lasts 2 MSL: {now:?}");
+    assert_eq!(
+        client.app().received,
+        1 << 20,
+        "{:?} {:?}",
+        client.stats(),
+        server.stats()
+    );
+    assert!(
+        now >= Instant::ZERO + Duration::from_secs(60),
+        "TIME-WAIT lasts 2 MSL: {now:?}"
+    );
     for (stats, gauges, missing) in [
         (client.stats(), client.gauges(), client.frames_missing()),
         (server.stats(), server.gauges(), server.frames_missing()),
     ] {
-        assert_eq!((gauges.live(), gauges.of(State::TimeWait), gauges.chunks, gauges.timers, gauges.ports, missing), (0, 0, 0, 0, 0, 0), "{gauges:?}");
+        assert_eq!(
+            (
+                gauges.live(),
+                gauges.of(State::TimeWait),
+                gauges.chunks,
+                gauges.timers,
+                gauges.ports,
+                missing
+            ),
+            (0, 0, 0, 0, 0, 0),
+            "{gauges:?}"
+        );
         assert_eq!(stats.tcp.established, 1);
         assert_eq!(stats.tcp.closed, 1);
         assert_eq!(stats.tcp.retransmits, 0, "{stats:?}");
     }
-    assert_eq!(client.stats().tcp.bytes_acked, server.stats().tcp.bytes_received);
-    assert_eq!(server.stats().tcp.bytes_acked, client.stats().tcp.bytes_received);
+    assert_eq!(
+        client.stats().tcp.bytes_acked,
+        server.stats().tcp.bytes_received
+    );
+    assert_eq!(
+        server.stats().tcp.bytes_acked,
+        client.stats().tcp.bytes_received
+    );
     println!("{:?}", client.stats());
 }

@@ -27,6 +27,9 @@ use xsk_rs::FrameDesc;
 /// Entries of each ring: 2 ms of a million frames a second, for a receiver that
 /// loses its core for a moment.
 const RING: u32 = 2_048;
+/// [`Batch::CAPACITY`] in the type of ring counts.
+const BATCH: u32 = 64;
+const _: () = assert!(BATCH as usize == Batch::CAPACITY);
 /// Ethernet header and one VLAN tag.
 const LINK_HEADER: u32 = 18;
 /// Chunk sizes: half a page, and a page, which is the most that AF_XDP has.
@@ -94,9 +97,6 @@ impl FrameBudget {
     }
 }
 
-const BATCH: u32 = 64;
-const _: () = assert!(BATCH as usize == Batch::CAPACITY);
-
 /// Frames could not be given back when a port was closed.
 #[derive(Debug, thiserror::Error)]
 #[error("{missing} frames are still in use: the port's memory stays mapped")]
@@ -117,6 +117,8 @@ pub struct XdpDriver {
     interface: Interface,
     zero_copy: bool,
     receiving: usize,
+    /// Descriptors of the batch that is being sent; empty between calls.
+    descriptors: Vec<FrameDesc>,
     /// The queue whose turn it is to be received from first.
     turn: usize,
     /// Frames that were too long to be sent, or on the heap with no frame to copy them to.
@@ -148,6 +150,7 @@ impl XdpDriver {
             interface,
             zero_copy,
             receiving: config.frames.receiving.min(RING) as usize,
+            descriptors: Vec::with_capacity(Batch::CAPACITY),
             turn: 0,
             tx_dropped: 0,
             fault: None,
@@ -167,6 +170,11 @@ impl XdpDriver {
     /// The interface as it was when the port was opened.
     pub fn interface(&self) -> &Interface {
         &self.interface
+    }
+
+    /// The device moves frames without copying them.
+    pub fn is_zero_copy(&self) -> bool {
+        self.zero_copy
     }
 
     /// What was opened and chosen, in one line for people.
@@ -249,17 +257,16 @@ impl Driver for XdpDriver {
 
     fn tx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
         self.queues[0].complete(&self.chunks, pool);
-        let room = self.queues[0].room();
-        let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
-        let mut count = 0;
-        for frame in batch.drain(room) {
-            if let Some(descriptor) = self.outgoing(frame, pool) {
-                descriptors[count] = descriptor;
-                count += 1;
-            }
+        if !batch.is_empty() {
+            let room = self.queues[0].room();
+            let mut descriptors = std::mem::take(&mut self.descriptors);
+            let frames = batch.drain(room);
+            descriptors.extend(frames.filter_map(|frame| self.outgoing(frame, pool)));
+            self.queues[0].send(&descriptors);
+            descriptors.clear();
+            self.descriptors = descriptors;
         }
         let queue = &mut self.queues[0];
-        queue.send(&descriptors[..count]);
         if let Err(fault) = queue.wake_up() {
             self.fault = Some(fault);
         }

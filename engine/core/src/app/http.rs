@@ -6,7 +6,9 @@
 //! one that spans frames is gathered. Pipelined requests are answered in order.
 
 use super::App;
-use crate::sockets::{Closed, ConnectionId, ListenError, ListenerId, SocketError, SocketOptions, Sockets, SourceId};
+use crate::sockets::{
+    Closed, ConnectionId, ListenError, ListenerId, SocketError, SocketOptions, Sockets, SourceId,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -84,8 +86,12 @@ enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Refusal; 4] =
-        [Refusal::BadRequest, Refusal::MethodNotAllowed, Refusal::HeadTooLarge, Refusal::VersionNotSupported];
+    const ALL: [Refusal; 4] = [
+        Refusal::BadRequest,
+        Refusal::MethodNotAllowed,
+        Refusal::HeadTooLarge,
+        Refusal::VersionNotSupported,
+    ];
 
     fn head(self) -> &'static str {
         match self {
@@ -132,17 +138,29 @@ impl Http {
         let content_type = self.config.content_type.clone();
         let mut reply = |first: &str, connection: &str, body: &[u8]| {
             let length = body.len();
-            let head = format!("{first}Content-Length: {length}\r\nContent-Type: {content_type}\r\n{connection}\r\n");
+            let head = format!(
+                "{first}Content-Length: {length}\r\nContent-Type: {content_type}\r\n{connection}\r\n"
+            );
             let bytes: Arc<[u8]> = [head.as_bytes(), body].concat().into();
-            Reply { head_len: head.len() as u64, len: bytes.len() as u64, source: sockets.register(bytes) }
+            Reply {
+                head_len: head.len() as u64,
+                len: bytes.len() as u64,
+                source: sockets.register(bytes),
+            }
         };
         self.replies = Some(Replies {
             keep_alive: reply("HTTP/1.1 200 OK\r\n", "", &body),
             close: reply("HTTP/1.1 200 OK\r\n", "Connection: close\r\n", &body),
-            errors: Refusal::ALL.map(|refusal| (refusal, reply(refusal.head(), "Connection: close\r\n", b""))),
+            errors: Refusal::ALL
+                .map(|refusal| (refusal, reply(refusal.head(), "Connection: close\r\n", b""))),
         });
         let options = SocketOptions { nodelay: true };
-        sockets.listen(self.config.address, self.config.port, self.config.backlog, options)
+        sockets.listen(
+            self.config.address,
+            self.config.port,
+            self.config.backlog,
+            options,
+        )
     }
 
     /// What was done so far.
@@ -183,17 +201,38 @@ impl Http {
     }
 
     fn gather(&mut self, sockets: &mut Sockets, connection: ConnectionId, count: usize) -> bool {
-        let Ok(bytes) = sockets.receive(connection) else { return false };
-        self.partial.entry(connection).or_default().extend(&bytes[..count]);
+        let Ok(bytes) = sockets.receive(connection) else {
+            return false;
+        };
+        self.partial
+            .entry(connection)
+            .or_default()
+            .extend(&bytes[..count]);
         sockets.consume(connection, count);
         true
     }
 
     /// Queues the response; false when the connection is done with, or blocked.
-    fn answer(&mut self, sockets: &mut Sockets, connection: ConnectionId, request: Request, gathered: usize) -> bool {
-        let Some(replies) = self.replies else { return false };
-        let reply = if request.keep_alive { replies.keep_alive } else { replies.close };
-        let len = if request.is_head { reply.head_len } else { reply.len };
+    fn answer(
+        &mut self,
+        sockets: &mut Sockets,
+        connection: ConnectionId,
+        request: Request,
+        gathered: usize,
+    ) -> bool {
+        let Some(replies) = self.replies else {
+            return false;
+        };
+        let reply = if request.keep_alive {
+            replies.keep_alive
+        } else {
+            replies.close
+        };
+        let len = if request.is_head {
+            reply.head_len
+        } else {
+            reply.len
+        };
         match sockets.send_from(connection, reply.source, 0, len) {
             Ok(_) => {}
             Err(SocketError::WouldBlock) => {
@@ -214,7 +253,9 @@ impl Http {
     fn refuse(&mut self, sockets: &mut Sockets, connection: ConnectionId, refusal: Refusal) {
         let Some(replies) = self.replies else { return };
         if let Some((_, reply)) = replies.errors.iter().find(|(which, _)| *which == refusal)
-            && sockets.send_from(connection, reply.source, 0, reply.len).is_ok()
+            && sockets
+                .send_from(connection, reply.source, 0, reply.len)
+                .is_ok()
         {
             self.stats.refused += 1;
         }
@@ -298,7 +339,9 @@ fn parse(bytes: &[u8]) -> Parsed {
     let len = match request.parse(bytes) {
         Ok(httparse::Status::Complete(len)) if len <= HEAD_MAX => len,
         Ok(httparse::Status::Partial) if bytes.len() <= HEAD_MAX => return Parsed::Partial,
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Parsed::Refused(Refusal::HeadTooLarge),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => {
+            return Parsed::Refused(Refusal::HeadTooLarge);
+        }
         Err(httparse::Error::Version) => return Parsed::Refused(Refusal::VersionNotSupported),
         Err(_) => return Parsed::Refused(Refusal::BadRequest),
     };
@@ -313,7 +356,10 @@ fn parse(bytes: &[u8]) -> Parsed {
     if has_body {
         return Parsed::Refused(Refusal::BadRequest);
     }
-    let mut hosts = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
+    let mut hosts = request
+        .headers
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("host"));
     let is_1_1 = request.version == Some(1);
     // RFC 9112 section 3.2: exactly one Host in HTTP/1.1.
     if is_1_1 && (hosts.next().is_none() || hosts.next().is_some()) {
@@ -323,13 +369,21 @@ fn parse(bytes: &[u8]) -> Parsed {
         Some(close_or_keep) => close_or_keep,
         None => is_1_1,
     };
-    Parsed::Request(Request { len, is_head, keep_alive })
+    Parsed::Request(Request {
+        len,
+        is_head,
+        keep_alive,
+    })
 }
 
 /// What the Connection field asks for (RFC 9112 section 9.3), if it does.
 fn connection_option(fields: &[httparse::Header]) -> Option<bool> {
-    let values = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("connection"));
-    let tokens = values.flat_map(|field| field.value.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let values = fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("connection"));
+    let tokens = values
+        .flat_map(|field| field.value.split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii);
     tokens.fold(None, |found, token| {
         if token.eq_ignore_ascii_case(b"close") {
             Some(false)
@@ -356,13 +410,23 @@ mod tests {
     fn keep_alive_is_what_the_version_and_the_connection_field_say() {
         for (text, expected) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: a\r\nconnection: keep-alive, Close\r\n\r\n", false),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+                false,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a\r\nconnection: keep-alive, Close\r\n\r\n",
+                false,
+            ),
             ("GET / HTTP/1.0\r\n\r\n", false),
             ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
         ] {
             let request = request(parse(text.as_bytes()));
-            assert_eq!((request.keep_alive, request.len, request.is_head), (expected, text.len(), false), "{text}");
+            assert_eq!(
+                (request.keep_alive, request.len, request.is_head),
+                (expected, text.len(), false),
+                "{text}"
+            );
         }
         assert!(request(parse(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")).is_head);
     }
@@ -374,10 +438,23 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(refused(b"\x16\x03\x01\x02\x00"), Refusal::BadRequest);
-        assert_eq!(refused(b"GET / HTTP/1.1\r\n\r\n"), Refusal::BadRequest, "no Host");
-        assert_eq!(refused(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), Refusal::BadRequest);
-        assert_eq!(refused(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"), Refusal::MethodNotAllowed);
-        assert_eq!(refused(b"GET / HTTP/3.0\r\n\r\n"), Refusal::VersionNotSupported);
+        assert_eq!(
+            refused(b"GET / HTTP/1.1\r\n\r\n"),
+            Refusal::BadRequest,
+            "no Host"
+        );
+        assert_eq!(
+            refused(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+            Refusal::BadRequest
+        );
+        assert_eq!(
+            refused(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"),
+            Refusal::MethodNotAllowed
+        );
+        assert_eq!(
+            refused(b"GET / HTTP/3.0\r\n\r\n"),
+            Refusal::VersionNotSupported
+        );
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(65));
         assert_eq!(refused(many.as_bytes()), Refusal::HeadTooLarge);
         let long = format!("GET /{} HTTP/1.1\r\n", "x".repeat(HEAD_MAX));

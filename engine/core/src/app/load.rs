@@ -9,6 +9,7 @@ mod response;
 
 use super::App;
 use crate::sockets::{Closed, ConnectError, ConnectionId, SocketOptions, Sockets, SourceId};
+use crate::tcp::State;
 use crate::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use response::{Outcome, Response};
@@ -129,7 +130,10 @@ impl LoadStats {
 
 /// 100 ns to 100 s at three significant digits; longer is counted as 100 s.
 fn histogram() -> Histogram<u64> {
-    #[expect(clippy::expect_used, reason = "the bounds are constants that the crate accepts")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the bounds are constants that the crate accepts"
+    )]
     Histogram::new_with_bounds(100, 100_000_000_000, 3).expect("valid bounds")
 }
 
@@ -168,7 +172,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(10);
 impl Load {
     /// A generator that starts with the first step.
     pub fn new(config: LoadConfig) -> Load {
-        let slot = |_| Slot { connection: None, since: Instant::ZERO, awaiting: false, response: Response::default() };
+        let slot = |_| Slot {
+            connection: None,
+            since: Instant::ZERO,
+            awaiting: false,
+            response: Response::default(),
+        };
         Load {
             slots: (0..config.connections).map(slot).collect(),
             idle: (0..).take(config.connections).collect(),
@@ -185,14 +194,16 @@ impl Load {
         &self.stats
     }
 
-    /// Sends no more requests; those under way are finished.
+    /// Sends no more requests. Those under way are finished, and a connection
+    /// that is still opening is closed once it is open.
     pub fn drain(&mut self, sockets: &mut Sockets) {
         self.draining = true;
-        for slot in &mut self.slots {
-            if !slot.awaiting
-                && let Some(connection) = slot.connection.take()
+        for slot in self.slots.iter_mut().filter(|slot| !slot.awaiting) {
+            if let Some(open) = slot
+                .connection
+                .take_if(|id| sockets.state(*id) != Some(State::SynSent))
             {
-                sockets.close(connection);
+                sockets.close(open);
             }
         }
     }
@@ -214,7 +225,9 @@ impl Load {
     }
 
     fn open(&mut self, sockets: &mut Sockets, index: u32) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         match sockets.connect(self.config.target, index, SocketOptions { nodelay: true }) {
             Ok(connection) => {
                 slot.connection = Some(connection);
@@ -240,8 +253,13 @@ impl Load {
 
     /// Sends the request of a slot whose connection is free.
     fn request(&mut self, sockets: &mut Sockets, index: u32) {
-        let (Some(slot), Some((source, len))) = (self.slots.get_mut(index as usize), self.request) else { return };
-        let Some(connection) = slot.connection else { return };
+        let (Some(slot), Some((source, len))) = (self.slots.get_mut(index as usize), self.request)
+        else {
+            return;
+        };
+        let Some(connection) = slot.connection else {
+            return;
+        };
         if self.draining {
             slot.connection = None;
             return sockets.close(connection);
@@ -258,7 +276,9 @@ impl Load {
 
     /// The response of a slot is complete.
     fn complete(&mut self, sockets: &mut Sockets, index: u32, keep_alive: bool) {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         record(&mut self.stats.response, sockets.now().since(slot.since));
         let class = usize::from(slot.response.status() / 100).clamp(1, 5) - 1;
         self.stats.statuses[class] += 1;
@@ -282,9 +302,16 @@ impl Load {
     }
 
     /// A slot's connection is of no more use.
-    fn fail(&mut self, sockets: &mut Sockets, index: u32, kind: impl FnOnce(&mut LoadErrors) -> &mut u64) {
+    fn fail(
+        &mut self,
+        sockets: &mut Sockets,
+        index: u32,
+        kind: impl FnOnce(&mut LoadErrors) -> &mut u64,
+    ) {
         *kind(&mut self.stats.errors) += 1;
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
         slot.awaiting = false;
         if let Some(connection) = slot.connection.take() {
             sockets.abort(connection);
@@ -296,11 +323,15 @@ impl Load {
 
     /// Reads what has come for a slot; false when there is no more to do now.
     fn read(&mut self, sockets: &mut Sockets, index: u32, connection: ConnectionId) -> bool {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return false };
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return false;
+        };
         if slot.connection != Some(connection) {
             return false;
         }
-        let Ok(bytes) = sockets.receive(connection) else { return false };
+        let Ok(bytes) = sockets.receive(connection) else {
+            return false;
+        };
         let at_end = bytes.is_empty();
         if slot.awaiting && !at_end && !slot.response.has_started() {
             record(&mut self.stats.first_byte, sockets.now().since(slot.since));
@@ -309,7 +340,10 @@ impl Load {
             (true, true) => slot.response.finish(),
             (true, false) => slot.response.advance(bytes),
             (false, true) => return self.closed_while_idle(sockets, index, connection),
-            (false, false) => response::Progress { consumed: 0, outcome: Outcome::Malformed },
+            (false, false) => response::Progress {
+                consumed: 0,
+                outcome: Outcome::Malformed,
+            },
         };
         self.stats.body_bytes += slot.response.take_body_bytes();
         sockets.consume(connection, progress.consumed);
@@ -323,7 +357,12 @@ impl Load {
     }
 
     /// The server closes a connection between two requests: its right.
-    fn closed_while_idle(&mut self, sockets: &mut Sockets, index: u32, connection: ConnectionId) -> bool {
+    fn closed_while_idle(
+        &mut self,
+        sockets: &mut Sockets,
+        index: u32,
+        connection: ConnectionId,
+    ) -> bool {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.connection = None;
         }
@@ -347,8 +386,17 @@ impl App for Load {
         while self.read(sockets, index, connection) {}
     }
 
-    fn on_closed(&mut self, sockets: &mut Sockets, connection: ConnectionId, token: u32, why: Closed) {
-        let is_ours = self.slots.get(token as usize).is_some_and(|slot| slot.connection == Some(connection));
+    fn on_closed(
+        &mut self,
+        sockets: &mut Sockets,
+        connection: ConnectionId,
+        token: u32,
+        why: Closed,
+    ) {
+        let is_ours = self
+            .slots
+            .get(token as usize)
+            .is_some_and(|slot| slot.connection == Some(connection));
         if !is_ours {
             return;
         }
@@ -362,9 +410,15 @@ impl App for Load {
 
     fn poll(&mut self, sockets: &mut Sockets) {
         if self.request.is_none() {
-            let connection = if self.config.close == CloseMode::Server { "Connection: close\r\n" } else { "" };
+            let connection = if self.config.close == CloseMode::Server {
+                "Connection: close\r\n"
+            } else {
+                ""
+            };
             let LoadConfig { path, host, .. } = &self.config;
-            let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ringmill\r\n{connection}\r\n");
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ringmill\r\n{connection}\r\n"
+            );
             let len = head.len() as u64;
             self.request = Some((sockets.register(head.into_bytes().into()), len));
         }

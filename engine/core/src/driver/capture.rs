@@ -8,7 +8,9 @@ use crate::frame::{Batch, Frame, FramePool};
 use crate::time::{Duration, Instant};
 use pcap_file::pcapng::PcapNgWriter;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
-use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
+use pcap_file::pcapng::blocks::interface_description::{
+    InterfaceDescriptionBlock, InterfaceDescriptionOption,
+};
 use pcap_file::{DataLink, PcapError};
 use std::borrow::Cow;
 use std::io::Write;
@@ -31,14 +33,23 @@ pub struct Capture<D, W: Write> {
 impl<D: Driver, W: Write> Capture<D, W> {
     /// Captures what passes `driver` into `writer`. `wall_clock_offset` is the
     /// time from 1970-01-01 UTC to [`Instant::ZERO`].
-    pub fn new(driver: D, writer: W, wall_clock_offset: Duration) -> Result<Capture<D, W>, PcapError> {
+    pub fn new(
+        driver: D,
+        writer: W,
+        wall_clock_offset: Duration,
+    ) -> Result<Capture<D, W>, PcapError> {
         let mut writer = PcapNgWriter::new(writer)?;
         writer.write_pcapng_block(InterfaceDescriptionBlock {
             linktype: DataLink::ETHERNET,
             snaplen: 0,
             options: vec![InterfaceDescriptionOption::IfTsResol(NANOSECONDS)],
         })?;
-        Ok(Capture { driver, writer: Some(writer), error: None, wall_clock_offset })
+        Ok(Capture {
+            driver,
+            writer: Some(writer),
+            error: None,
+            wall_clock_offset,
+        })
     }
 
     /// Ends the capture: the driver, and the writer or why writing to it failed.
@@ -57,7 +68,9 @@ impl<D: Driver, W: Write> Capture<D, W> {
     }
 
     fn write(&mut self, now: Instant, frame: &Frame, direction: u32) {
-        let Some(writer) = &mut self.writer else { return };
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
         let block = EnhancedPacketBlock {
             interface_id: 0,
             timestamp: now.since(Instant::ZERO) + self.wall_clock_offset,
@@ -124,7 +137,8 @@ mod tests {
     #[test]
     fn both_directions_are_written_with_their_time_and_read_back() {
         let mut pool = FramePool::on_heap(4, 64);
-        let mut capture = Capture::new(MemoryDriver::new(), Vec::new(), Duration::from_secs(1_000)).unwrap();
+        let mut capture =
+            Capture::new(MemoryDriver::new(), Vec::new(), Duration::from_secs(1_000)).unwrap();
         let mut batch = Batch::new();
         batch.push(frame(b"out"));
         capture.tx(Instant::from_nanos(5), &mut pool, &mut batch);
@@ -138,11 +152,22 @@ mod tests {
         let mut seen: Vec<(u128, Vec<u8>, Vec<EnhancedPacketOption<'static>>)> = Vec::new();
         while let Some(block) = reader.next_block() {
             if let Block::EnhancedPacket(packet) = block.unwrap() {
-                seen.push((packet.timestamp.as_nanos(), packet.data.to_vec(), packet.options.into_iter().map(EnhancedPacketOption::into_owned).collect()));
+                seen.push((
+                    packet.timestamp.as_nanos(),
+                    packet.data.to_vec(),
+                    packet
+                        .options
+                        .into_iter()
+                        .map(EnhancedPacketOption::into_owned)
+                        .collect(),
+                ));
             }
         }
         let flags = |direction| vec![EnhancedPacketOption::Flags(direction)];
-        assert_eq!(seen[0], (1_000_000_000_005, b"out".to_vec(), flags(OUTBOUND)));
+        assert_eq!(
+            seen[0],
+            (1_000_000_000_005, b"out".to_vec(), flags(OUTBOUND))
+        );
         assert_eq!(seen[1], (1_000_000_000_007, b"in".to_vec(), flags(INBOUND)));
         assert_eq!(seen.len(), 2);
     }
@@ -152,7 +177,10 @@ mod tests {
 
     impl Write for FullDisk {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 = self.0.checked_sub(bytes.len()).ok_or(std::io::ErrorKind::StorageFull)?;
+            self.0 = self
+                .0
+                .checked_sub(bytes.len())
+                .ok_or(std::io::ErrorKind::StorageFull)?;
             Ok(bytes.len())
         }
         fn flush(&mut self) -> std::io::Result<()> {

@@ -66,7 +66,9 @@ pub fn carry(a: &mut MemoryDriver, b: &mut MemoryDriver) {
 impl Driver for MemoryDriver {
     fn rx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
         while batch.room() > 0 {
-            let Some(frame) = self.arrived.pop_front() else { return };
+            let Some(frame) = self.arrived.pop_front() else {
+                return;
+            };
             if frame.is_copied() {
                 // Of no pool: nobody is owed one for it.
                 batch.push(frame);

@@ -66,7 +66,10 @@ pub struct SimWire {
 impl SimWire {
     /// A wire whose faults replay exactly from `seed`.
     pub fn new(seed: u64, a_to_b: Link, b_to_a: Link) -> SimWire {
-        let direction = |link| Direction { link, ..Direction::default() };
+        let direction = |link| Direction {
+            link,
+            ..Direction::default()
+        };
         SimWire {
             rng: Rng::from_seed(seed),
             a_to_b: direction(a_to_b),
@@ -85,8 +88,14 @@ impl SimWire {
             }
         }
         while self.next_arrival().is_some_and(|arrival| arrival <= now) {
-            let Some(Reverse(InFlight { to_b, bytes, .. })) = self.in_flight.pop() else { return };
-            let (direction, port) = if to_b { (&mut self.a_to_b, &mut *b) } else { (&mut self.b_to_a, &mut *a) };
+            let Some(Reverse(InFlight { to_b, bytes, .. })) = self.in_flight.pop() else {
+                return;
+            };
+            let (direction, port) = if to_b {
+                (&mut self.a_to_b, &mut *b)
+            } else {
+                (&mut self.b_to_a, &mut *a)
+            };
             direction.waiting = direction.waiting.saturating_sub(1);
             port.arrive(Frame::copied(&bytes));
         }
@@ -103,10 +112,16 @@ impl SimWire {
     }
 
     fn send(&mut self, now: Instant, mut bytes: Vec<u8>, to_b: bool) {
-        let SimWire { rng, a_to_b, b_to_a, .. } = self;
+        let SimWire {
+            rng,
+            a_to_b,
+            b_to_a,
+            ..
+        } = self;
         let direction = if to_b { a_to_b } else { b_to_a };
         let link = direction.link;
-        let is_full = link.queue > 0 && direction.waiting >= link.queue && direction.bottleneck_free > now;
+        let is_full =
+            link.queue > 0 && direction.waiting >= link.queue && direction.bottleneck_free > now;
         if is_full || rng.chance(link.loss) {
             direction.lost += 1;
             return;
@@ -120,7 +135,12 @@ impl SimWire {
         direction.waiting += copies;
         for _ in 0..copies {
             self.serial += 1;
-            self.in_flight.push(Reverse(InFlight { arrival, serial: self.serial, to_b, bytes: bytes.clone() }));
+            self.in_flight.push(Reverse(InFlight {
+                arrival,
+                serial: self.serial,
+                to_b,
+                bytes: bytes.clone(),
+            }));
         }
     }
 }
@@ -180,21 +200,37 @@ mod tests {
         }
         a.tx(now, &mut pool_a, &mut Batch::new());
         wire.carry(now, &mut a, &mut b);
-        assert_eq!((pool_a.available() + a.held(), pool_b.available() + b.held()), (8, 8), "no frame is lost");
+        assert_eq!(
+            (pool_a.available() + a.held(), pool_b.available() + b.held()),
+            (8, 8),
+            "no frame is lost"
+        );
         arrived
     }
 
     #[test]
     fn a_perfect_wire_delays_and_keeps_the_order() {
-        let link = Link { delay: Duration::from_micros(100), jitter: Duration::from_micros(50), ..Link::default() };
+        let link = Link {
+            delay: Duration::from_micros(100),
+            jitter: Duration::from_micros(50),
+            ..Link::default()
+        };
         let arrived = sent_over(link, 1, 100);
         assert!(arrived.iter().map(|(n, _)| *n).eq(0..100));
-        assert!(arrived.iter().all(|(n, at)| *at >= Instant::from_micros(u64::from(*n) + 100)));
+        assert!(
+            arrived
+                .iter()
+                .all(|(n, at)| *at >= Instant::from_micros(u64::from(*n) + 100))
+        );
     }
 
     #[test]
     fn a_seed_replays_and_faults_come_as_often_as_asked() {
-        let link = Link { loss: 200_000, duplication: 100_000, ..Link::default() };
+        let link = Link {
+            loss: 200_000,
+            duplication: 100_000,
+            ..Link::default()
+        };
         let arrived = sent_over(link, 7, 200);
         assert_eq!(arrived, sent_over(link, 7, 200));
         assert_ne!(arrived, sent_over(link, 8, 200));
@@ -203,18 +239,29 @@ mod tests {
 
     #[test]
     fn reordered_frames_are_overtaken_and_a_full_queue_loses() {
-        let link = Link { reordering: 100_000, reordering_delay: Duration::from_micros(20), ..Link::default() };
+        let link = Link {
+            reordering: 100_000,
+            reordering_delay: Duration::from_micros(20),
+            ..Link::default()
+        };
         let arrived = sent_over(link, 3, 200);
         assert!(arrived.len() == 200 && !arrived.is_sorted());
         // 8 bytes at 6.4 Mbit/s take 10 us: of ten frames that come, one leaves.
-        let link = Link { bandwidth: 6_400_000, queue: 5, ..Link::default() };
+        let link = Link {
+            bandwidth: 6_400_000,
+            queue: 5,
+            ..Link::default()
+        };
         let arrived = sent_over(link, 3, 200);
         assert!((20..30).contains(&arrived.len()), "{}", arrived.len());
     }
 
     #[test]
     fn corruption_flips_one_bit() {
-        let link = Link { corruption: 1_000_000, ..Link::default() };
+        let link = Link {
+            corruption: 1_000_000,
+            ..Link::default()
+        };
         let (mut a, mut b) = (MemoryDriver::new(), MemoryDriver::new());
         let mut pool = FramePool::on_heap(2, 64);
         let mut frame = pool.alloc().unwrap();
@@ -225,7 +272,11 @@ mod tests {
         a.tx(Instant::ZERO, &mut pool, &mut batch);
         SimWire::new(1, link, link).carry(Instant::ZERO, &mut a, &mut b);
         b.rx(Instant::ZERO, &mut pool, &mut batch);
-        let ones: u32 = batch.iter().flat_map(Frame::data).map(|byte| byte.count_ones()).sum();
+        let ones: u32 = batch
+            .iter()
+            .flat_map(Frame::data)
+            .map(|byte| byte.count_ones())
+            .sum();
         assert_eq!(ones, 1);
     }
 }

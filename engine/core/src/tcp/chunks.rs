@@ -30,7 +30,11 @@ pub(crate) enum Content {
     /// The window of a frame.
     Frame(Frame),
     /// `len` bytes of a source from `offset` on.
-    Source { source: SourceId, offset: u64, len: u64 },
+    Source {
+        source: SourceId,
+        offset: u64,
+        len: u64,
+    },
 }
 
 impl Content {
@@ -45,7 +49,9 @@ impl Content {
     fn skip(&mut self, count: u64) {
         match self {
             Content::Frame(frame) => {
-                let count = usize::try_from(count).unwrap_or(usize::MAX).min(frame.len());
+                let count = usize::try_from(count)
+                    .unwrap_or(usize::MAX)
+                    .min(frame.len());
                 frame.set_window(frame.head() + count, frame.len() - count);
             }
             Content::Source { offset, len, .. } => {
@@ -107,7 +113,12 @@ pub(crate) struct Chunks {
 
 impl Chunks {
     pub(crate) fn new(limit: usize, frames_limit: usize) -> Chunks {
-        Chunks { slab: Slab::new(limit), sources: Vec::new(), frames_held: 0, frames_limit }
+        Chunks {
+            slab: Slab::new(limit),
+            sources: Vec::new(),
+            frames_held: 0,
+            frames_limit,
+        }
     }
 
     pub(crate) fn register(&mut self, bytes: Arc<[u8]>) -> SourceId {
@@ -116,7 +127,9 @@ impl Chunks {
     }
 
     pub(crate) fn source_len(&self, source: SourceId) -> u64 {
-        self.sources.get(source.0 as usize).map_or(0, |bytes| bytes.len() as u64)
+        self.sources
+            .get(source.0 as usize)
+            .map_or(0, |bytes| bytes.len() as u64)
     }
 
     /// Chunks in all lists.
@@ -142,7 +155,12 @@ impl Chunks {
 
     fn make(&mut self, content: Content, seq: Seq, fin: bool) -> Result<u32, Content> {
         let holds = Self::holds_frame(&content);
-        let chunk = Chunk { content, seq, fin, next: NONE };
+        let chunk = Chunk {
+            content,
+            seq,
+            fin,
+            next: NONE,
+        };
         let index = self.slab.insert(chunk).map_err(|chunk| chunk.content)?;
         self.frames_held += holds;
         Ok(index)
@@ -163,7 +181,13 @@ impl Chunks {
     }
 
     /// Appends; gives the content back when the slab is full.
-    pub(crate) fn push_back(&mut self, list: &mut List, content: Content, seq: Seq, fin: bool) -> Result<(), Content> {
+    pub(crate) fn push_back(
+        &mut self,
+        list: &mut List,
+        content: Content,
+        seq: Seq,
+        fin: bool,
+    ) -> Result<(), Content> {
         let index = self.make(content, seq, fin)?;
         if list.is_empty() {
             self.link(index, index);
@@ -202,7 +226,9 @@ impl Chunks {
     pub(crate) fn skip(&mut self, list: &mut List, mut count: u64, pool: &mut FramePool) {
         while count > 0 && !list.is_empty() {
             let head = self.next(list.0);
-            let Some(chunk) = self.slab.get_mut(head) else { return };
+            let Some(chunk) = self.slab.get_mut(head) else {
+                return;
+            };
             let len = chunk.content.len();
             if len > count {
                 chunk.content.skip(count);
@@ -214,7 +240,11 @@ impl Chunks {
     }
 
     fn release_front(&mut self, list: &mut List, pool: &mut FramePool) {
-        if let Some(Chunk { content: Content::Frame(frame), .. }) = self.pop_front(list) {
+        if let Some(Chunk {
+            content: Content::Frame(frame),
+            ..
+        }) = self.pop_front(list)
+        {
             pool.free(frame);
         }
     }
@@ -275,7 +305,9 @@ impl Chunks {
                 continue;
             }
             let rest = &mut into[done..];
-            let count = usize::try_from(len - skip).unwrap_or(usize::MAX).min(rest.len());
+            let count = usize::try_from(len - skip)
+                .unwrap_or(usize::MAX)
+                .min(rest.len());
             let from = self.bytes(&chunk.content, skip, count);
             rest[..from.len()].copy_from_slice(from);
             done += from.len();
@@ -290,9 +322,10 @@ impl Chunks {
     fn bytes<'a>(&'a self, content: &'a Content, skip: u64, count: usize) -> &'a [u8] {
         let (bytes, start) = match content {
             Content::Frame(frame) => (frame.data(), skip),
-            Content::Source { source, offset, .. } => {
-                (self.sources.get(source.0 as usize).map_or(&[][..], |s| s), offset + skip)
-            }
+            Content::Source { source, offset, .. } => (
+                self.sources.get(source.0 as usize).map_or(&[][..], |s| s),
+                offset + skip,
+            ),
         };
         let start = usize::try_from(start).unwrap_or(usize::MAX);
         bytes.get(start..start.saturating_add(count)).unwrap_or(&[])
@@ -306,7 +339,11 @@ mod tests {
 
     fn source(chunks: &mut Chunks, bytes: &[u8]) -> Content {
         let id = chunks.register(bytes.into());
-        Content::Source { source: id, offset: 0, len: bytes.len() as u64 }
+        Content::Source {
+            source: id,
+            offset: 0,
+            len: bytes.len() as u64,
+        }
     }
 
     proptest! {
@@ -350,7 +387,9 @@ mod tests {
             frame.data_mut().copy_from_slice(b"abc");
             let (frame, was_copied) = chunks.keep(frame, &mut pool);
             assert_eq!(was_copied, copied);
-            chunks.push_back(&mut list, Content::Frame(frame), Seq(0), false).unwrap();
+            chunks
+                .push_back(&mut list, Content::Frame(frame), Seq(0), false)
+                .unwrap();
         }
         assert_eq!((chunks.frames_held(), pool.available()), (1, 1));
         let mut out = [0; 6];

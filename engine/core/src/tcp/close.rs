@@ -9,7 +9,9 @@ impl Tcp {
     /// CLOSE of the sending side (RFC 9293 section 3.10.4): a FIN follows what
     /// is queued. The connection can still be read.
     pub(crate) fn shutdown(&mut self, cx: &mut Cx, index: u32) {
-        let Some(tcb) = self.connections.get_mut(index) else { return };
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return;
+        };
         match tcb.state {
             State::SynSent => return self.finish(cx, index, Closed::Aborted),
             // The state changes when the handshake is complete.
@@ -25,7 +27,9 @@ impl Tcp {
     /// The application lets go of the connection. Unread data makes it a reset
     /// (RFC 9293 section 3.6.1, SHLD-3), for it will never be delivered.
     pub(crate) fn close(&mut self, cx: &mut Cx, index: u32) {
-        let Some(tcb) = self.connections.get_mut(index) else { return };
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return;
+        };
         if tcb.receive_queued > 0 || !tcb.reassembly.is_empty() {
             return self.abort(cx, index);
         }
@@ -45,7 +49,9 @@ impl Tcp {
     /// ABORT (RFC 9293 section 3.10.5): a RST where the peer knows of us, and
     /// everything of the connection is gone.
     pub(crate) fn abort(&mut self, cx: &mut Cx, index: u32) {
-        let Some(tcb) = self.connections.get_mut(index) else { return };
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return;
+        };
         tcb.set(TcbFlags::ORPHAN);
         match tcb.state {
             State::SynReceived
@@ -58,33 +64,55 @@ impl Tcp {
         self.finish(cx, index, Closed::Aborted);
     }
 
+    pub(crate) fn abort_all(&mut self, cx: &mut Cx) {
+        let indices: Vec<u32> = self.connections.iter().map(|(index, _)| index).collect();
+        for index in indices {
+            self.abort(cx, index);
+        }
+    }
+
     /// Ends a connection: its record, queues, timer and port are free after this,
     /// and an application that still holds it is told.
     pub(crate) fn finish(&mut self, cx: &mut Cx, index: u32, why: Closed) {
-        let Some(mut tcb) = self.connections.remove(index) else { return };
+        let Some(mut tcb) = self.connections.remove(index) else {
+            return;
+        };
         let hash = self.shared.hasher.hash(&tcb.key);
-        self.shared.table.remove(hash, Flow::Connection(index).value());
+        self.shared
+            .table
+            .remove(hash, Flow::Connection(index).value());
         self.shared.release(cx, index, &mut tcb);
         if tcb.is(TcbFlags::ACTIVE) {
             self.shared.ports.release(&tcb.key);
         }
         self.shared.count_end(&tcb, why);
         if !tcb.is(TcbFlags::ORPHAN) {
-            let id = ConnectionId { index, generation: tcb.generation };
-            self.shared.closed.push_back(ClosedEvent { id, token: tcb.token, why });
+            let id = ConnectionId {
+                index,
+                generation: tcb.generation,
+            };
+            self.shared.closed.push_back(ClosedEvent {
+                id,
+                token: tcb.token,
+                why,
+            });
         }
     }
 
     /// Both sides have closed and TIME-WAIT is the peer's. While the application
     /// holds the connection it can read it to its end; the flow is free.
     pub(crate) fn end_normally(&mut self, cx: &mut Cx, index: u32) {
-        let Some(tcb) = self.connections.get_mut(index) else { return };
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return;
+        };
         if tcb.is(TcbFlags::ORPHAN) {
             return self.finish(cx, index, Closed::Normally);
         }
         self.shared.wheel.cancel(index);
         let hash = self.shared.hasher.hash(&tcb.key);
-        self.shared.table.remove(hash, Flow::Connection(index).value());
+        self.shared
+            .table
+            .remove(hash, Flow::Connection(index).value());
         if tcb.is(TcbFlags::ACTIVE) {
             tcb.unset(TcbFlags::ACTIVE);
             self.shared.ports.release(&tcb.key);
@@ -96,7 +124,9 @@ impl Tcp {
     /// A connection that is over on both sides becomes a TIME-WAIT record, once
     /// the application has let go of it. Its port stays taken.
     pub(crate) fn enter_time_wait(&mut self, cx: &mut Cx, index: u32) {
-        let Some(tcb) = self.connections.get_mut(index) else { return };
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return;
+        };
         tcb.state = State::TimeWait;
         if !tcb.is(TcbFlags::ORPHAN) {
             // It waits here, to be read to its end.
@@ -106,17 +136,27 @@ impl Tcp {
         let window = self.shared.advertise(tcb);
         let record = TimeWait::of(tcb, window);
         // An ACK of the peer's FIN that is due goes out as the record's own.
-        let ack = tcb.is(TcbFlags::ACK_NOW).then(|| self.shared.ack_header(cx, tcb));
-        let Some(waiting) = self.time_wait.insert(cx.now, record, self.shared.config.time_wait()) else {
+        let ack = tcb
+            .is(TcbFlags::ACK_NOW)
+            .then(|| self.shared.ack_header(cx, tcb));
+        let Some(waiting) = self
+            .time_wait
+            .insert(cx.now, record, self.shared.config.time_wait())
+        else {
             self.shared.stats.time_wait_overflow += 1;
             return self.finish(cx, index, Closed::Normally);
         };
-        let Some(mut tcb) = self.connections.remove(index) else { return };
+        let Some(mut tcb) = self.connections.remove(index) else {
+            return;
+        };
         if let Some(header) = ack {
             self.shared.reply(tcb.key, header);
         }
         let hash = self.shared.hasher.hash(&tcb.key);
-        let (old, new) = (Flow::Connection(index).value(), Flow::TimeWait(waiting).value());
+        let (old, new) = (
+            Flow::Connection(index).value(),
+            Flow::TimeWait(waiting).value(),
+        );
         self.shared.table.replace(hash, old, new);
         self.shared.release(cx, index, &mut tcb);
         self.shared.count_end(&tcb, Closed::Normally);

@@ -13,7 +13,10 @@ impl Congestion {
     /// IW = min(10 * MSS, max(2 * MSS, 14,600)) (RFC 6928 section 2).
     pub(crate) fn new(mss: u16) -> Congestion {
         let mss = u32::from(mss);
-        Congestion { cwnd: (10 * mss).min((2 * mss).max(14_600)), ssthresh: u32::MAX }
+        Congestion {
+            cwnd: (10 * mss).min((2 * mss).max(14_600)),
+            ssthresh: u32::MAX,
+        }
     }
 
     pub(crate) fn cwnd(&self) -> u32 {
@@ -95,7 +98,10 @@ mod tests {
         for _ in 0..5 {
             congestion.on_ack(2_000, MSS);
         }
-        assert!((10_900..=11_000).contains(&congestion.cwnd()), "{congestion:?}");
+        assert!(
+            (10_900..=11_000).contains(&congestion.cwnd()),
+            "{congestion:?}"
+        );
     }
 
     #[test]

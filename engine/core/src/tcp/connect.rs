@@ -70,7 +70,11 @@ impl Tcp {
         options: SocketOptions,
     ) -> Result<ConnectionId, ConnectError> {
         let address = *remote.ip();
-        if address.is_broadcast() || address.is_multicast() || address.is_unspecified() || remote.port() == 0 {
+        if address.is_broadcast()
+            || address.is_multicast()
+            || address.is_unspecified()
+            || remote.port() == 0
+        {
             return Err(ConnectError::InvalidAddress);
         }
         if self.connections.is_full() {
@@ -79,9 +83,20 @@ impl Tcp {
         let Some(port) = self.shared.ports.allocate(local, address, remote.port()) else {
             return Err(ConnectError::AddressNotAvailable);
         };
-        let key = FlowKey { local, remote: address, local_port: port, remote_port: remote.port() };
+        let key = FlowKey {
+            local,
+            remote: address,
+            local_port: port,
+            remote_port: remote.port(),
+        };
         let iss = self.shared.iss.iss(cx.now, &key);
-        let mut tcb = self.shared.make_tcb(&Opening { key, state: State::SynSent, iss, flags: TcbFlags::ACTIVE, options });
+        let mut tcb = self.shared.make_tcb(&Opening {
+            key,
+            state: State::SynSent,
+            iss,
+            flags: TcbFlags::ACTIVE,
+            options,
+        });
         tcb.token = token;
         tcb.set(TcbFlags::SYN_DUE);
         let generation = tcb.generation;
@@ -90,7 +105,9 @@ impl Tcp {
             return Err(ConnectError::NoBuffers);
         };
         let hash = self.shared.hasher.hash(&key);
-        self.shared.table.insert(hash, Flow::Connection(index).value());
+        self.shared
+            .table
+            .insert(hash, Flow::Connection(index).value());
         self.shared.stats.active_opens += 1;
         if let Some(tcb) = self.connections.get_mut(index) {
             self.shared.queue_output(index, tcb);
@@ -134,7 +151,14 @@ impl Shared {
 
     /// Takes over what the peer's SYN says: sequence numbers, and the options
     /// that both sides offered.
-    pub(crate) fn take_syn(&self, now: Instant, tcb: &mut Tcb, irs: Seq, options: &Options, window: u16) {
+    pub(crate) fn take_syn(
+        &self,
+        now: Instant,
+        tcb: &mut Tcb,
+        irs: Seq,
+        options: &Options,
+        window: u16,
+    ) {
         tcb.rcv_nxt = irs + 1;
         tcb.rcv_edge = tcb.rcv_nxt + u32::from(self.syn_window());
         tcb.last_ack_sent = tcb.rcv_nxt;
@@ -157,7 +181,11 @@ impl Shared {
     pub(crate) fn establish(&mut self, tcb: &mut Tcb) {
         // A CLOSE during a simultaneous open takes effect now (section 3.10.4).
         let closing = tcb.is(TcbFlags::FIN_QUEUED);
-        tcb.state = if closing { State::FinWait1 } else { State::Established };
+        tcb.state = if closing {
+            State::FinWait1
+        } else {
+            State::Established
+        };
         tcb.snd_una = tcb.snd_una + 1;
         tcb.snd_nxt = tcb.snd_una;
         tcb.snd_max = tcb.snd_una;
@@ -185,9 +213,13 @@ mod tests {
             remote_port: 80,
         };
         let (first, later) = (Instant::ZERO, Instant::ZERO + Duration::from_millis(8));
-        let grown = generator.iss(later, &key(1)).bytes_since(generator.iss(first, &key(1)));
+        let grown = generator
+            .iss(later, &key(1))
+            .bytes_since(generator.iss(first, &key(1)));
         assert_eq!(grown, 2_000);
-        let tops: HashSet<u32> = (1..=4_096).map(|p| generator.iss(first, &key(p)).0 >> 24).collect();
+        let tops: HashSet<u32> = (1..=4_096)
+            .map(|p| generator.iss(first, &key(p)).0 >> 24)
+            .collect();
         assert_eq!(tops.len(), 256, "the upper byte takes every value");
     }
 }

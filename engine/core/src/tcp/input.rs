@@ -27,7 +27,9 @@ impl Segment {
     /// SEG.LEN: data, SYN and FIN (RFC 9293 section 3.3.1).
     pub(crate) fn len(&self) -> u32 {
         let flags = self.header.flags;
-        self.payload_len + u32::from(flags.contains(Flags::SYN)) + u32::from(flags.contains(Flags::FIN))
+        self.payload_len
+            + u32::from(flags.contains(Flags::SYN))
+            + u32::from(flags.contains(Flags::FIN))
     }
 }
 
@@ -55,11 +57,14 @@ impl Tcp {
         let mut frame = Some(frame);
         let outcome = match self.lookup(&segment.key) {
             Some(Flow::Connection(index)) => self.input_connection(cx, index, segment, &mut frame),
-            Some(Flow::HalfOpen(index)) => self.input_half_open(cx, index, segment).and_then(|completed| match completed {
-                // The ACK that completes a handshake may carry data and FIN.
-                Some(index) => self.input_connection(cx, index, segment, &mut frame),
-                None => Ok(()),
-            }),
+            Some(Flow::HalfOpen(index)) => {
+                self.input_half_open(cx, index, segment)
+                    .and_then(|completed| match completed {
+                        // The ACK that completes a handshake may carry data and FIN.
+                        Some(index) => self.input_connection(cx, index, segment, &mut frame),
+                        None => Ok(()),
+                    })
+            }
             Some(Flow::TimeWait(index)) => self.input_time_wait(cx, index, segment),
             None => self.input_no_connection(cx, segment),
         };
@@ -71,8 +76,16 @@ impl Tcp {
         }
     }
 
-    fn input_connection(&mut self, cx: &mut Cx, index: u32, segment: &Segment, frame: &mut Option<Frame>) -> Step {
-        let Some(tcb) = self.connections.get_mut(index) else { return Ok(()) };
+    fn input_connection(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        segment: &Segment,
+        frame: &mut Option<Frame>,
+    ) -> Step {
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
         let shared = &mut self.shared;
         let verdict = match tcb.state {
             State::SynSent => shared.syn_sent(cx, index, tcb, segment, frame),
@@ -99,8 +112,22 @@ impl Tcp {
 
 impl Shared {
     /// SYN-SENT (RFC 9293 section 3.10.7.3).
-    fn syn_sent(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment, frame: &mut Option<Frame>) -> Step<Verdict> {
-        let Header { flags, seq, ack, window, options, .. } = segment.header;
+    fn syn_sent(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        segment: &Segment,
+        frame: &mut Option<Frame>,
+    ) -> Step<Verdict> {
+        let Header {
+            flags,
+            seq,
+            ack,
+            window,
+            options,
+            ..
+        } = segment.header;
         let has_ack = flags.contains(Flags::ACK);
         if has_ack && (ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_max)) {
             if !flags.contains(Flags::RST) {
@@ -109,7 +136,11 @@ impl Shared {
             return Err(DropReason::BadAck);
         }
         if flags.contains(Flags::RST) {
-            return if has_ack { Ok(Verdict::Ends(Closed::Refused)) } else { Err(DropReason::BadReset) };
+            return if has_ack {
+                Ok(Verdict::Ends(Closed::Refused))
+            } else {
+                Err(DropReason::BadReset)
+            };
         }
         if !flags.contains(Flags::SYN) {
             return Err(DropReason::NoAck);
@@ -127,13 +158,26 @@ impl Shared {
         self.acknowledge(cx, index, tcb);
         self.notify(index, tcb, Events::CONNECTED);
         // Data and FIN beside the SYN start one number after it.
-        let rest = Segment { header: Header { seq: seq + 1, ..segment.header }, ..*segment };
+        let rest = Segment {
+            header: Header {
+                seq: seq + 1,
+                ..segment.header
+            },
+            ..*segment
+        };
         let fin = self.receive(cx, index, tcb, &rest, frame)?;
         Ok(if fin { Self::fin(tcb) } else { Verdict::Stays })
     }
 
     /// All other states of a control block (RFC 9293 section 3.10.7.4).
-    fn synchronized(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment, frame: &mut Option<Frame>) -> Step<Verdict> {
+    fn synchronized(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        segment: &Segment,
+        frame: &mut Option<Frame>,
+    ) -> Step<Verdict> {
         self.check_sequence(cx, index, tcb, segment)?;
         if segment.header.flags.contains(Flags::RST) {
             return self.check_reset(cx, tcb, segment);
@@ -148,12 +192,25 @@ impl Shared {
     }
 
     /// First: the sequence number, and before it PAWS (RFC 7323 section 5.3).
-    fn check_sequence(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment) -> Step {
-        let Header { flags, seq, options, .. } = segment.header;
+    fn check_sequence(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        segment: &Segment,
+    ) -> Step {
+        let Header {
+            flags,
+            seq,
+            options,
+            ..
+        } = segment.header;
         let is_reset = flags.contains(Flags::RST);
         if tcb.is(TcbFlags::TIMESTAMPS) && !is_reset {
             // Once negotiated, timestamps are on every segment (section 3.2).
-            let Some(timestamps) = options.timestamps else { return Err(DropReason::Paws) };
+            let Some(timestamps) = options.timestamps else {
+                return Err(DropReason::Paws);
+            };
             let is_old = Seq(timestamps.value).precedes(Seq(tcb.ts_recent));
             if is_old && tcb.ts_recent_at.days_until(cx.now) < 24 {
                 self.acknowledge(cx, index, tcb);
@@ -205,7 +262,13 @@ impl Shared {
 
     /// Fifth: the ACK field.
     fn check_ack(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment) -> Step {
-        let Header { flags, seq, ack, window, .. } = segment.header;
+        let Header {
+            flags,
+            seq,
+            ack,
+            window,
+            ..
+        } = segment.header;
         if !flags.contains(Flags::ACK) {
             return Err(DropReason::NoAck);
         }
@@ -218,7 +281,9 @@ impl Shared {
             self.notify(index, tcb, Events::CONNECTED);
         }
         // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.
-        let oldest = tcb.snd_una.back(u32::from(tcb.snd_wnd_max) << tcb.snd_scale());
+        let oldest = tcb
+            .snd_una
+            .back(u32::from(tcb.snd_wnd_max) << tcb.snd_scale());
         if ack.follows(tcb.snd_max) || ack.precedes(oldest) {
             self.challenge(cx, tcb);
             return Err(DropReason::BadAck);
@@ -226,7 +291,11 @@ impl Shared {
         let window = u32::from(window) << tcb.snd_scale();
         if ack.follows(tcb.snd_una) {
             self.new_ack(cx, index, tcb, ack);
-        } else if ack == tcb.snd_una && window == tcb.snd_wnd && segment.len() == 0 && tcb.has_unacknowledged() {
+        } else if ack == tcb.snd_una
+            && window == tcb.snd_wnd
+            && segment.len() == 0
+            && tcb.has_unacknowledged()
+        {
             // RFC 5681 section 2: the five marks of a duplicate acknowledgment.
             self.duplicate_ack(index, tcb);
         }
@@ -242,7 +311,8 @@ impl Shared {
         let acked = ack.bytes_since(tcb.snd_una);
         let data = acked.min(tcb.send_queued);
         self.sample_rtt(cx.now, tcb, ack);
-        self.chunks.skip(&mut tcb.send_queue, u64::from(data), cx.pool);
+        self.chunks
+            .skip(&mut tcb.send_queue, u64::from(data), cx.pool);
         if acked > data {
             // Past the data lies only our FIN.
             tcb.unset(TcbFlags::FIN_QUEUED);
@@ -260,7 +330,9 @@ impl Shared {
         } else if tcb.timer == Timer::Retransmit {
             tcb.timer = Timer::Idle; // RFC 6298 (5.2)
         }
-        if tcb.events.contains(Events::WANTS_WRITABLE) && tcb.send_queued <= self.config.send_buffer / 2 {
+        if tcb.events.contains(Events::WANTS_WRITABLE)
+            && tcb.send_queued <= self.config.send_buffer / 2
+        {
             tcb.events.remove(Events::WANTS_WRITABLE);
             self.notify(index, tcb, Events::WRITABLE);
         }
@@ -288,7 +360,10 @@ impl Shared {
         if tcb.is(TcbFlags::IN_RECOVERY) {
             tcb.congestion.on_duplicate_in_recovery(tcb.mss);
             self.queue_output(index, tcb);
-        } else if tcb.duplicate_acks == 3 && tcb.snd_una.follows_or_is(tcb.recover) && tcb.snd_nxt == tcb.snd_max {
+        } else if tcb.duplicate_acks == 3
+            && tcb.snd_una.follows_or_is(tcb.recover)
+            && tcb.snd_nxt == tcb.snd_max
+        {
             tcb.recover = tcb.snd_max;
             tcb.set(TcbFlags::IN_RECOVERY);
             tcb.set(TcbFlags::RESEND_ONE);
@@ -346,7 +421,14 @@ impl Shared {
     }
 
     /// Seventh and eighth: the segment text and the FIN.
-    fn process_text(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment, frame: &mut Option<Frame>) -> Step<Verdict> {
+    fn process_text(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        segment: &Segment,
+        frame: &mut Option<Frame>,
+    ) -> Step<Verdict> {
         if !tcb.state.may_receive() {
             // After the peer's FIN nothing follows; one sent again is answered.
             if segment.len() > 0 {

@@ -75,7 +75,10 @@ pub(crate) struct SynQueue {
 
 impl SynQueue {
     pub(crate) fn new(limit: usize, now: Instant) -> SynQueue {
-        SynQueue { records: Slab::new(limit), wheel: Wheel::new(Duration::from_millis(16), now) }
+        SynQueue {
+            records: Slab::new(limit),
+            wheel: Wheel::new(Duration::from_millis(16), now),
+        }
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&HalfOpen> {
@@ -105,28 +108,56 @@ impl Tcp {
         options: SocketOptions,
     ) -> Result<ListenerId, ListenError> {
         let taken = self.listeners.iter().flatten().any(|listener| {
-            listener.port == port && (listener.address.is_none() || address.is_none() || listener.address == address)
+            listener.port == port
+                && (listener.address.is_none() || address.is_none() || listener.address == address)
         });
         let id = u16::try_from(self.listeners.len()).map(ListenerId);
-        let (false, Ok(id)) = (taken, id) else { return Err(ListenError { port }) };
+        let (false, Ok(id)) = (taken, id) else {
+            return Err(ListenError { port });
+        };
         let accept_queue = VecDeque::with_capacity(backlog);
-        self.listeners.push(Some(Listener { address, port, backlog, options, accept_queue }));
+        self.listeners.push(Some(Listener {
+            address,
+            port,
+            backlog,
+            options,
+            accept_queue,
+        }));
         Ok(id)
     }
 
     /// Stops listening. What is half open or waits to be accepted is reset.
     pub(crate) fn close_listener(&mut self, cx: &mut Cx, id: ListenerId) {
-        let Some(listener) = self.listeners.get_mut(usize::from(id.0)).and_then(Option::take) else { return };
+        let Some(listener) = self
+            .listeners
+            .get_mut(usize::from(id.0))
+            .and_then(Option::take)
+        else {
+            return;
+        };
         for waiting in listener.accept_queue {
             if self.connection(waiting).is_some() {
                 self.abort(cx, waiting.index);
             }
         }
-        let half_open: Vec<u32> = self.half_open.records.iter().filter(|(_, r)| r.listener == id).map(|(i, _)| i).collect();
+        let half_open: Vec<u32> = self
+            .half_open
+            .records
+            .iter()
+            .filter(|(_, r)| r.listener == id)
+            .map(|(i, _)| i)
+            .collect();
         for index in half_open {
             if let Some(record) = self.forget_half_open(index) {
-                self.shared.send_reset(record.key, record.iss + 1, Some(record.irs + 1));
+                self.shared
+                    .send_reset(record.key, record.iss + 1, Some(record.irs + 1));
             }
+        }
+    }
+
+    pub(crate) fn close_all_listeners(&mut self, cx: &mut Cx) {
+        for id in (0..self.listeners.len()).filter_map(|at| u16::try_from(at).ok()) {
+            self.close_listener(cx, ListenerId(id));
         }
     }
 
@@ -135,7 +166,10 @@ impl Tcp {
         let listener = self.listeners.get_mut(usize::from(id.0))?.as_mut()?;
         while let Some(waiting) = listener.accept_queue.pop_front() {
             // One that was reset while it waited is skipped, as ECONNABORTED.
-            let alive = self.connections.get(waiting.index).is_some_and(|tcb| tcb.generation == waiting.generation);
+            let alive = self
+                .connections
+                .get(waiting.index)
+                .is_some_and(|tcb| tcb.generation == waiting.generation);
             if alive {
                 return Some(waiting);
             }
@@ -145,14 +179,20 @@ impl Tcp {
 
     fn listener_for(&self, key: &FlowKey) -> Option<ListenerId> {
         let at = self.listeners.iter().position(|listener| {
-            listener.as_ref().is_some_and(|l| l.port == key.local_port && l.address.is_none_or(|a| a == key.local))
+            listener.as_ref().is_some_and(|l| {
+                l.port == key.local_port && l.address.is_none_or(|a| a == key.local)
+            })
         })?;
         u16::try_from(at).ok().map(ListenerId)
     }
 
     /// A segment for no record: CLOSED (RFC 9293 section 3.10.7.1) or LISTEN
     /// (section 3.10.7.2).
-    pub(crate) fn input_no_connection(&mut self, cx: &mut Cx, segment: &Segment) -> Result<(), DropReason> {
+    pub(crate) fn input_no_connection(
+        &mut self,
+        cx: &mut Cx,
+        segment: &Segment,
+    ) -> Result<(), DropReason> {
         let flags = segment.header.flags;
         let Some(listener) = self.listener_for(&segment.key) else {
             self.shared.reset_stray(segment);
@@ -172,13 +212,22 @@ impl Tcp {
         self.open_half(cx, listener, segment)
     }
 
-    fn open_half(&mut self, cx: &mut Cx, listener: ListenerId, segment: &Segment) -> Result<(), DropReason> {
+    fn open_half(
+        &mut self,
+        cx: &mut Cx,
+        listener: ListenerId,
+        segment: &Segment,
+    ) -> Result<(), DropReason> {
         let (key, header) = (segment.key, &segment.header);
         let record = HalfOpen {
             key,
             irs: header.seq,
             iss: self.shared.iss.iss(cx.now, &key),
-            ts_recent: header.options.timestamps.filter(|_| self.shared.config.timestamps).map(|t| t.value),
+            ts_recent: header
+                .options
+                .timestamps
+                .filter(|_| self.shared.config.timestamps)
+                .map(|t| t.value),
             sent_us: micros(cx.now),
             window: header.window,
             mss: header.options.mss,
@@ -190,30 +239,54 @@ impl Tcp {
             return Err(DropReason::SynQueueFull);
         };
         let hash = self.shared.hasher.hash(&key);
-        self.shared.table.insert(hash, Flow::HalfOpen(index).value());
-        self.half_open.wheel.schedule(index, cx.now + self.shared.config.rto.initial);
+        self.shared
+            .table
+            .insert(hash, Flow::HalfOpen(index).value());
+        self.half_open
+            .wheel
+            .schedule(index, cx.now + self.shared.config.rto.initial);
         self.shared.stats.passive_opens += 1;
         self.send_syn_ack(cx.now, index);
         Ok(())
     }
 
     fn send_syn_ack(&mut self, now: Instant, index: u32) {
-        let Some(record) = self.half_open.records.get(index) else { return };
+        let Some(record) = self.half_open.records.get(index) else {
+            return;
+        };
         let offer = self.shared.syn_options(now);
         let options = Options {
             mss: offer.mss,
             window_scale: record.window_scale.and(offer.window_scale),
-            timestamps: record.ts_recent.map(|echo| self.shared.timestamps(now, echo)),
+            timestamps: record
+                .ts_recent
+                .map(|echo| self.shared.timestamps(now, echo)),
             sack_permitted: false,
         };
-        let syn_ack = header(record.key, Flags::SYN | Flags::ACK, record.iss, record.irs + 1, self.shared.syn_window(), options);
+        let syn_ack = header(
+            record.key,
+            Flags::SYN | Flags::ACK,
+            record.iss,
+            record.irs + 1,
+            self.shared.syn_window(),
+            options,
+        );
         self.shared.reply(record.key, syn_ack);
     }
 
     /// A segment for a half-open record: SYN-RECEIVED after a passive open.
-    pub(crate) fn input_half_open(&mut self, cx: &mut Cx, index: u32, segment: &Segment) -> Result<Option<u32>, DropReason> {
-        let Some(record) = self.half_open.get(index) else { return Ok(None) };
-        let Header { flags, seq, ack, .. } = segment.header;
+    pub(crate) fn input_half_open(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        segment: &Segment,
+    ) -> Result<Option<u32>, DropReason> {
+        let Some(record) = self.half_open.get(index) else {
+            return Ok(None);
+        };
+        let Header {
+            flags, seq, ack, ..
+        } = segment.header;
         let rcv_nxt = record.irs + 1;
         if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && seq == record.irs {
             // The SYN again: our SYN-ACK was lost, or is slow.
@@ -251,9 +324,15 @@ impl Tcp {
     /// The handshake is complete: the record becomes a connection in the accept
     /// queue of its listener, which it inherits its options from.
     fn complete(&mut self, cx: &mut Cx, index: u32) -> Result<u32, DropReason> {
-        let Some(record) = self.half_open.get(index) else { return Err(DropReason::NoListener) };
+        let Some(record) = self.half_open.get(index) else {
+            return Err(DropReason::NoListener);
+        };
         let id = record.listener;
-        let listener = self.listeners.get(usize::from(id.0)).and_then(Option::as_ref).ok_or(DropReason::NoListener)?;
+        let listener = self
+            .listeners
+            .get(usize::from(id.0))
+            .and_then(Option::as_ref)
+            .ok_or(DropReason::NoListener)?;
         if listener.accept_queue.len() >= listener.backlog {
             return Err(DropReason::AcceptQueueFull);
         }
@@ -274,7 +353,8 @@ impl Tcp {
             timestamps: record.ts_recent.map(|value| Timestamps { value, echo: 0 }),
             sack_permitted: false,
         };
-        self.shared.take_syn(cx.now, &mut tcb, record.irs, &syn, record.window);
+        self.shared
+            .take_syn(cx.now, &mut tcb, record.irs, &syn, record.window);
         self.shared.establish(&mut tcb);
         if record.retransmits == 0 {
             // Karn: a SYN-ACK sent twice is no sample (RFC 6298 section 3).
@@ -282,15 +362,29 @@ impl Tcp {
         }
         let generation = tcb.generation;
         let hash = self.shared.hasher.hash(&tcb.key);
-        let connection = self.connections.insert(tcb).map_err(|_| DropReason::TooManyConnections)?;
-        self.shared.table.replace(hash, Flow::HalfOpen(index).value(), Flow::Connection(connection).value());
+        let connection = self
+            .connections
+            .insert(tcb)
+            .map_err(|_| DropReason::TooManyConnections)?;
+        self.shared.table.replace(
+            hash,
+            Flow::HalfOpen(index).value(),
+            Flow::Connection(connection).value(),
+        );
         self.half_open.wheel.cancel(index);
         self.half_open.records.remove(index);
-        if let Some(listener) = self.listeners.get_mut(usize::from(id.0)).and_then(Option::as_mut) {
+        if let Some(listener) = self
+            .listeners
+            .get_mut(usize::from(id.0))
+            .and_then(Option::as_mut)
+        {
             if listener.accept_queue.is_empty() {
                 self.shared.acceptable.push_back(id);
             }
-            listener.accept_queue.push_back(ConnectionId { index: connection, generation });
+            listener.accept_queue.push_back(ConnectionId {
+                index: connection,
+                generation,
+            });
         }
         Ok(connection)
     }
@@ -299,15 +393,21 @@ impl Tcp {
         let record = self.half_open.records.remove(index)?;
         self.half_open.wheel.cancel(index);
         let hash = self.shared.hasher.hash(&record.key);
-        self.shared.table.remove(hash, Flow::HalfOpen(index).value());
+        self.shared
+            .table
+            .remove(hash, Flow::HalfOpen(index).value());
         Some(record)
     }
 
     /// SYN-ACKs that are due again, and half-open records to be given up.
     pub(crate) fn expire_half_open(&mut self, now: Instant, budget: usize) {
         for _ in 0..budget {
-            let Some(index) = self.half_open.wheel.pop_expired(now) else { return };
-            let Some(record) = self.half_open.records.get_mut(index) else { continue };
+            let Some(index) = self.half_open.wheel.pop_expired(now) else {
+                return;
+            };
+            let Some(record) = self.half_open.records.get_mut(index) else {
+                continue;
+            };
             if record.retransmits >= self.shared.config.syn_ack_retransmits_max {
                 self.forget_half_open(index);
                 self.shared.stats.attempt_fails += 1;
@@ -315,7 +415,10 @@ impl Tcp {
             }
             record.retransmits += 1;
             let rto = self.shared.config.rto;
-            let wait = rto.initial.saturating_mul(1 << record.retransmits.min(16)).min(rto.max);
+            let wait = rto
+                .initial
+                .saturating_mul(1 << record.retransmits.min(16))
+                .min(rto.max);
             self.half_open.wheel.schedule(index, now + wait);
             self.shared.stats.syn_ack_retransmits += 1;
             self.send_syn_ack(now, index);

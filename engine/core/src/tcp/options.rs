@@ -81,7 +81,9 @@ impl TcpConfig {
     /// The smallest shift that lets 16 bits hold the receive buffer (RFC 7323
     /// section 2.3).
     pub(crate) fn window_scale(&self) -> u8 {
-        (0..14).find(|&shift| self.receive_buffer >> shift <= 0xffff).unwrap_or(14)
+        (0..14)
+            .find(|&shift| self.receive_buffer >> shift <= 0xffff)
+            .unwrap_or(14)
     }
 
     pub(crate) fn time_wait(&self) -> Duration {

@@ -63,7 +63,13 @@ impl Payload<'_> {
 /// What turns segments into frames.
 pub(crate) trait Emitter {
     /// False when there is no frame or no room for it now.
-    fn emit(&mut self, pool: &mut FramePool, key: FlowKey, header: &Header, payload: &Payload) -> bool;
+    fn emit(
+        &mut self,
+        pool: &mut FramePool,
+        key: FlowKey,
+        header: &Header,
+        payload: &Payload,
+    ) -> bool;
 }
 
 /// Segments that one connection may send before the next has its turn.
@@ -90,13 +96,10 @@ impl Tcp {
     }
 
     /// Sends what a connection may send now, a turn's worth.
-    pub(crate) fn send_segments(
-        &mut self,
-        cx: &mut Cx,
-        index: u32,
-        emitter: &mut impl Emitter,
-    ) {
-        let Some(tcb) = self.connections.get_mut(index) else { return };
+    pub(crate) fn send_segments(&mut self, cx: &mut Cx, index: u32, emitter: &mut impl Emitter) {
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return;
+        };
         let shared = &mut self.shared;
         for _ in 0..TURN {
             let Some(plan) = shared.plan(tcb) else {
@@ -129,7 +132,9 @@ impl Tcp {
     /// still opening ends; an open one goes on trying until its timer gives up
     /// (RFC 9293 section 3.9.2.2: a soft error).
     pub(crate) fn next_hop_failed(&mut self, cx: &mut Cx, index: u32) {
-        let Some(tcb) = self.connections.get_mut(index) else { return };
+        let Some(tcb) = self.connections.get_mut(index) else {
+            return;
+        };
         if tcb.state == State::SynSent {
             return self.finish(cx, index, Closed::Unreachable);
         }
@@ -142,9 +147,19 @@ impl Tcp {
 
     /// An ICMP error says that a host or port can't be reached. Only a SYN that
     /// is under way is ended by it (RFC 5927 section 5.2; RFC 9293 MUST-56).
-    pub(crate) fn unreachable(&mut self, cx: &mut Cx, key: &FlowKey, seq: Seq, why: Closed) -> bool {
-        let Some(Flow::Connection(index)) = self.lookup(key) else { return false };
-        let Some(tcb) = self.connections.get(index) else { return false };
+    pub(crate) fn unreachable(
+        &mut self,
+        cx: &mut Cx,
+        key: &FlowKey,
+        seq: Seq,
+        why: Closed,
+    ) -> bool {
+        let Some(Flow::Connection(index)) = self.lookup(key) else {
+            return false;
+        };
+        let Some(tcb) = self.connections.get(index) else {
+            return false;
+        };
         // RFC 5927 section 4.1: the quoted segment must be one in flight.
         let is_ours = seq.follows_or_is(tcb.snd_una) && seq.precedes(tcb.snd_max);
         if tcb.state != State::SynSent || !is_ours {
@@ -167,20 +182,44 @@ impl Shared {
         }
         if tcb.is(TcbFlags::PROBE_DUE) {
             let usable = tcb.snd_wnd.clamp(1, u32::from(tcb.mss));
-            return Some(self.plan_data(tcb, tcb.snd_una, tcb.send_queued.min(usable), Kind::Probe));
+            return Some(self.plan_data(
+                tcb,
+                tcb.snd_una,
+                tcb.send_queued.min(usable),
+                Kind::Probe,
+            ));
         }
         self.plan_next(tcb).or_else(|| {
-            let ack = Plan { seq: tcb.snd_max, flags: Flags::ACK, len: 0, kind: Kind::Ack };
+            let ack = Plan {
+                seq: tcb.snd_max,
+                flags: Flags::ACK,
+                len: 0,
+                kind: Kind::Ack,
+            };
             tcb.is(TcbFlags::ACK_NOW).then_some(ack)
         })
     }
 
     fn plan_syn(&self, tcb: &Tcb) -> Option<Plan> {
-        let flags = if tcb.state == State::SynSent { Flags::SYN } else { Flags::SYN | Flags::ACK };
+        let flags = if tcb.state == State::SynSent {
+            Flags::SYN
+        } else {
+            Flags::SYN | Flags::ACK
+        };
         if tcb.is(TcbFlags::SYN_DUE) {
-            return Some(Plan { seq: tcb.snd_una, flags, len: 0, kind: Kind::Syn });
+            return Some(Plan {
+                seq: tcb.snd_una,
+                flags,
+                len: 0,
+                kind: Kind::Syn,
+            });
         }
-        let ack = Plan { seq: tcb.snd_max, flags: Flags::ACK, len: 0, kind: Kind::Ack };
+        let ack = Plan {
+            seq: tcb.snd_max,
+            flags: Flags::ACK,
+            len: 0,
+            kind: Kind::Ack,
+        };
         (tcb.state == State::SynReceived && tcb.is(TcbFlags::ACK_NOW)).then_some(ack)
     }
 
@@ -200,7 +239,10 @@ impl Shared {
         }
         let is_last = len == unsent;
         let is_again = tcb.snd_nxt.precedes(tcb.snd_max);
-        let may_be_small = tcb.is(TcbFlags::NODELAY) || tcb.in_flight() == 0 || tcb.is(TcbFlags::FIN_QUEUED) || is_again;
+        let may_be_small = tcb.is(TcbFlags::NODELAY)
+            || tcb.in_flight() == 0
+            || tcb.is(TcbFlags::FIN_QUEUED)
+            || is_again;
         let half_window = (u32::from(tcb.snd_wnd_max) << tcb.snd_scale()) / 2;
         let is_worth_it = len == mss || (is_last && may_be_small) || len >= half_window.max(1);
         (len > 0 && is_worth_it).then(|| self.plan_data(tcb, tcb.snd_nxt, len, Kind::Next))
@@ -217,22 +259,47 @@ impl Shared {
         if reaches_end && tcb.is(TcbFlags::FIN_QUEUED) {
             flags = flags | Flags::FIN;
         }
-        Plan { seq, flags, len, kind }
+        Plan {
+            seq,
+            flags,
+            len,
+            kind,
+        }
     }
 
     fn header_of(&self, now: Instant, tcb: &mut Tcb, plan: &Plan) -> Header {
         if plan.kind != Kind::Syn {
             let window = self.advertise(tcb);
-            return header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, self.options_of(now, tcb));
+            return header(
+                tcb.key,
+                plan.flags,
+                plan.seq,
+                tcb.rcv_nxt,
+                window,
+                self.options_of(now, tcb),
+            );
         }
         let mut options = self.syn_options(now);
         if tcb.state == State::SynReceived {
             // A SYN-ACK takes up only what the peer's SYN offered.
             options.window_scale = options.window_scale.filter(|_| tcb.rcv_scale() > 0);
-            options.timestamps = tcb.is(TcbFlags::TIMESTAMPS).then(|| self.timestamps(now, tcb.ts_recent));
+            options.timestamps = tcb
+                .is(TcbFlags::TIMESTAMPS)
+                .then(|| self.timestamps(now, tcb.ts_recent));
         }
-        let ack = if tcb.state == State::SynReceived { tcb.rcv_nxt } else { Seq(0) };
-        header(tcb.key, plan.flags, plan.seq, ack, self.syn_window(), options)
+        let ack = if tcb.state == State::SynReceived {
+            tcb.rcv_nxt
+        } else {
+            Seq(0)
+        };
+        header(
+            tcb.key,
+            plan.flags,
+            plan.seq,
+            ack,
+            self.syn_window(),
+            options,
+        )
     }
 
     /// The planned segment has left.

@@ -26,7 +26,9 @@ impl Shared {
         segment: &Segment,
         frame: &mut Option<Frame>,
     ) -> Result<bool, DropReason> {
-        let Some(mut frame) = frame.take() else { return Ok(false) };
+        let Some(mut frame) = frame.take() else {
+            return Ok(false);
+        };
         let mut seq = segment.header.seq;
         let mut fin = segment.header.flags.contains(Flags::FIN);
         if frame.is_empty() && !fin {
@@ -34,14 +36,21 @@ impl Shared {
             return Ok(false);
         }
         let room = tcb.rcv_edge.bytes_since(seq.max(tcb.rcv_nxt)) as usize;
-        let old = if seq.precedes(tcb.rcv_nxt) { tcb.rcv_nxt.bytes_since(seq) as usize } else { 0 };
+        let old = if seq.precedes(tcb.rcv_nxt) {
+            tcb.rcv_nxt.bytes_since(seq) as usize
+        } else {
+            0
+        };
         let is_all_old = old > 0 && old >= frame.len() + usize::from(fin);
         if is_all_old {
             cx.pool.free(frame);
             self.acknowledge(cx, index, tcb);
             return Err(DropReason::Duplicate);
         }
-        frame.set_window(frame.head() + old.min(frame.len()), frame.len().saturating_sub(old));
+        frame.set_window(
+            frame.head() + old.min(frame.len()),
+            frame.len().saturating_sub(old),
+        );
         seq += u32::try_from(old).unwrap_or(0);
         if frame.len() > room {
             frame.truncate(room);
@@ -62,7 +71,14 @@ impl Shared {
         Ok(false)
     }
 
-    fn receive_in_order(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, frame: Frame, fin: bool) -> bool {
+    fn receive_in_order(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        frame: Frame,
+        fin: bool,
+    ) -> bool {
         let fills_gap = !tcb.reassembly.is_empty();
         self.append(cx, tcb, frame);
         let mut fin = fin;
@@ -71,9 +87,13 @@ impl Shared {
                 break;
             }
             let (end, chunk_fin) = (front.end(), front.fin);
-            let Some(chunk) = self.chunks.pop_front(&mut tcb.reassembly) else { break };
+            let Some(chunk) = self.chunks.pop_front(&mut tcb.reassembly) else {
+                break;
+            };
             tcb.reassembly_len -= 1;
-            let Content::Frame(mut frame) = chunk.content else { break };
+            let Content::Frame(mut frame) = chunk.content else {
+                break;
+            };
             let old = tcb.rcv_nxt.bytes_since(chunk.seq) as usize;
             if end.precedes(tcb.rcv_nxt) {
                 cx.pool.free(frame);
@@ -119,7 +139,12 @@ impl Shared {
         }
         let (frame, copied) = self.chunks.keep(frame, cx.pool);
         self.stats.copied_out += u64::from(copied);
-        match self.chunks.push_back(&mut tcb.receive_queue, Content::Frame(frame), tcb.rcv_nxt, false) {
+        match self.chunks.push_back(
+            &mut tcb.receive_queue,
+            Content::Frame(frame),
+            tcb.rcv_nxt,
+            false,
+        ) {
             Ok(()) => {
                 tcb.rcv_nxt += len;
                 tcb.receive_queued += len;
@@ -139,7 +164,14 @@ impl Shared {
 
     /// Keeps a segment past a gap (RFC 9293 section 3.10.7.4, SHLD-31), in order
     /// of sequence and without overlap.
-    fn reassemble(&mut self, cx: &mut Cx, tcb: &mut Tcb, seq: Seq, mut frame: Frame, fin: bool) -> Result<(), DropReason> {
+    fn reassemble(
+        &mut self,
+        cx: &mut Cx,
+        tcb: &mut Tcb,
+        seq: Seq,
+        mut frame: Frame,
+        fin: bool,
+    ) -> Result<(), DropReason> {
         let end = seq + u32::try_from(frame.len()).unwrap_or(0);
         let gap = self.find_gap(tcb, seq);
         let new_end = gap.end.map_or(end, |limit| limit.min(end));
@@ -152,12 +184,18 @@ impl Shared {
             cx.pool.free(frame);
             return Err(DropReason::ReassemblyFull);
         }
-        let (old, new) = (gap.start.bytes_since(seq) as usize, new_end.bytes_since(gap.start) as usize);
+        let (old, new) = (
+            gap.start.bytes_since(seq) as usize,
+            new_end.bytes_since(gap.start) as usize,
+        );
         frame.set_window(frame.head() + old, new);
         let (frame, copied) = self.chunks.keep(frame, cx.pool);
         self.stats.copied_out += u64::from(copied);
         let content = Content::Frame(frame);
-        if let Err(content) = self.chunks.insert_after(&mut tcb.reassembly, gap.after, content, gap.start, fin) {
+        if let Err(content) =
+            self.chunks
+                .insert_after(&mut tcb.reassembly, gap.after, content, gap.start, fin)
+        {
             self.discard(cx, content);
             return Ok(());
         }
@@ -168,9 +206,17 @@ impl Shared {
 
     /// The first gap at or after `seq` in what is kept.
     fn find_gap(&self, tcb: &Tcb, seq: Seq) -> Gap {
-        let mut gap = Gap { after: None, start: seq, end: None };
+        let mut gap = Gap {
+            after: None,
+            start: seq,
+            end: None,
+        };
         // Most often the segment lies past everything: no walk then.
-        if self.chunks.back(tcb.reassembly).is_some_and(|last| seq.follows_or_is(last.end())) {
+        if self
+            .chunks
+            .back(tcb.reassembly)
+            .is_some_and(|last| seq.follows_or_is(last.end()))
+        {
             gap.after = tcb.reassembly.tail();
             return gap;
         }
@@ -189,10 +235,17 @@ impl Shared {
     /// that is worth a segment to the peer (RFC 9293 section 3.8.6.2.2, MUST-39)
     /// and never back (section 3.8.6, SHLD-14).
     pub(crate) fn advertise(&self, tcb: &mut Tcb) -> u16 {
-        let space = self.config.receive_buffer.saturating_sub(tcb.receive_queued);
+        let space = self
+            .config
+            .receive_buffer
+            .saturating_sub(tcb.receive_queued);
         let edge = tcb.rcv_nxt + space;
         let worth = u32::from(tcb.mss).min(self.config.receive_buffer / 2);
-        let target = if edge.distance_from(tcb.rcv_edge) >= worth.cast_signed() { edge } else { tcb.rcv_edge };
+        let target = if edge.distance_from(tcb.rcv_edge) >= worth.cast_signed() {
+            edge
+        } else {
+            tcb.rcv_edge
+        };
         // Rounded up, or the scale's rounding would pull the edge back.
         let scale = tcb.rcv_scale();
         let units = target.bytes_since(tcb.rcv_nxt).div_ceil(1 << scale);
@@ -205,7 +258,10 @@ impl Shared {
     /// The application has consumed data: tell the peer when the window has
     /// opened by two segments or half the buffer.
     pub(crate) fn consumed(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
-        let space = self.config.receive_buffer.saturating_sub(tcb.receive_queued);
+        let space = self
+            .config
+            .receive_buffer
+            .saturating_sub(tcb.receive_queued);
         let gain = (tcb.rcv_nxt + space).distance_from(tcb.rcv_edge);
         let worth = (2 * u32::from(tcb.mss)).min(self.config.receive_buffer / 2);
         if gain >= worth.cast_signed() && tcb.state.may_receive() {

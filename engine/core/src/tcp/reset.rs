@@ -3,10 +3,10 @@
 
 use super::tcb::{Tcb, TcbFlags};
 use super::{Cx, Segment, Shared};
-use crate::seq::Seq;
-use crate::wire::tcp::{Flags, Header, Options, Timestamps};
 use crate::flow::FlowKey;
+use crate::seq::Seq;
 use crate::time::Instant;
+use crate::wire::tcp::{Flags, Header, Options, Timestamps};
 
 impl Shared {
     /// The RST that answers a segment for which there is no connection (RFC 9293
@@ -26,9 +26,20 @@ impl Shared {
 
     /// Queues a RST.
     pub(crate) fn send_reset(&mut self, key: FlowKey, seq: Seq, ack: Option<Seq>) {
-        let flags = if ack.is_some() { Flags::RST | Flags::ACK } else { Flags::RST };
+        let flags = if ack.is_some() {
+            Flags::RST | Flags::ACK
+        } else {
+            Flags::RST
+        };
         self.stats.resets_out += 1;
-        let header = header(key, flags, seq, ack.unwrap_or(Seq(0)), 0, Options::default());
+        let header = header(
+            key,
+            flags,
+            seq,
+            ack.unwrap_or(Seq(0)),
+            0,
+            Options::default(),
+        );
         self.reply(key, header);
     }
 
@@ -50,24 +61,43 @@ impl Shared {
         tcb.unset(TcbFlags::ACK_DELAYED);
         let window = self.advertise(tcb);
         let options = self.options_of(cx.now, tcb);
-        header(tcb.key, Flags::ACK, tcb.snd_max, tcb.rcv_nxt, window, options)
+        header(
+            tcb.key,
+            Flags::ACK,
+            tcb.snd_max,
+            tcb.rcv_nxt,
+            window,
+            options,
+        )
     }
 
     /// The options of every segment after the SYN.
     pub(crate) fn options_of(&self, now: Instant, tcb: &Tcb) -> Options {
         Options {
-            timestamps: tcb.is(TcbFlags::TIMESTAMPS).then(|| self.timestamps(now, tcb.ts_recent)),
+            timestamps: tcb
+                .is(TcbFlags::TIMESTAMPS)
+                .then(|| self.timestamps(now, tcb.ts_recent)),
             ..Options::default()
         }
     }
 
     pub(crate) fn timestamps(&self, now: Instant, echo: u32) -> Timestamps {
-        Timestamps { value: self.timestamp(now), echo }
+        Timestamps {
+            value: self.timestamp(now),
+            echo,
+        }
     }
 }
 
 /// A header of a flow.
-pub(crate) fn header(key: FlowKey, flags: Flags, seq: Seq, ack: Seq, window: u16, options: Options) -> Header {
+pub(crate) fn header(
+    key: FlowKey,
+    flags: Flags,
+    seq: Seq,
+    ack: Seq,
+    window: u16,
+    options: Options,
+) -> Header {
     Header {
         source_port: key.local_port,
         destination_port: key.remote_port,

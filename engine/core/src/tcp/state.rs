@@ -79,10 +79,7 @@ impl State {
 
     /// The peer may still send data.
     pub const fn may_receive(self) -> bool {
-        matches!(
-            self,
-            State::Established | State::FinWait1 | State::FinWait2
-        )
+        matches!(self, State::Established | State::FinWait1 | State::FinWait2)
     }
 
     /// The application may still send data.

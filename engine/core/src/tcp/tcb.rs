@@ -319,7 +319,9 @@ impl Tcb {
     /// The earliest deadline, as milliseconds from `now`.
     pub(crate) fn deadline(&self, now: Instant) -> Option<u32> {
         let timer = (self.timer != Timer::Idle).then(|| self.timer_at.until(now));
-        let ack = self.is(TcbFlags::ACK_DELAYED).then(|| self.ack_at.until(now));
+        let ack = self
+            .is(TcbFlags::ACK_DELAYED)
+            .then(|| self.ack_at.until(now));
         timer.into_iter().chain(ack).min()
     }
 }

@@ -88,7 +88,12 @@ impl TimeWaitTable {
     }
 
     /// Starts 2 MSL for a record; none when the table is full.
-    pub(crate) fn insert(&mut self, now: Instant, mut record: TimeWait, length: Duration) -> Option<u32> {
+    pub(crate) fn insert(
+        &mut self,
+        now: Instant,
+        mut record: TimeWait,
+        length: Duration,
+    ) -> Option<u32> {
         record.expires = tick_at(now + length).wrapping_add(1);
         let index = self.records.insert(record).ok()?;
         self.link(index);
@@ -104,7 +109,9 @@ impl TimeWaitTable {
     }
 
     fn link(&mut self, index: u32) {
-        let Some(record) = self.records.get_mut(index) else { return };
+        let Some(record) = self.records.get_mut(index) else {
+            return;
+        };
         let slot = &mut self.slots[record.expires as usize % SLOTS];
         let head = std::mem::replace(slot, index);
         record.next = head;
@@ -115,8 +122,14 @@ impl TimeWaitTable {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Some(record) = self.records.get(index) else { return };
-        let (previous, next, slot) = (record.previous, record.next, record.expires as usize % SLOTS);
+        let Some(record) = self.records.get(index) else {
+            return;
+        };
+        let (previous, next, slot) = (
+            record.previous,
+            record.next,
+            record.expires as usize % SLOTS,
+        );
         if self.cursor == index {
             self.cursor = next;
         }
@@ -151,7 +164,9 @@ impl TimeWaitTable {
                 return None;
             }
             // After a long sleep one round over the slots finds everything.
-            let behind = now.wrapping_sub(self.tick).min(u32::try_from(SLOTS).unwrap_or(u32::MAX));
+            let behind = now
+                .wrapping_sub(self.tick)
+                .min(u32::try_from(SLOTS).unwrap_or(u32::MAX));
             self.tick = now.wrapping_sub(behind).wrapping_add(1);
             self.cursor = self.slots[self.tick as usize % SLOTS];
         }
@@ -177,8 +192,15 @@ fn is_after(a: u32, b: u32) -> bool {
 
 impl Tcp {
     /// A segment for a connection in TIME-WAIT (RFC 9293 section 3.10.7.4).
-    pub(crate) fn input_time_wait(&mut self, cx: &mut Cx, index: u32, segment: &Segment) -> Result<(), DropReason> {
-        let Some(record) = self.time_wait.get(index) else { return Ok(()) };
+    pub(crate) fn input_time_wait(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        segment: &Segment,
+    ) -> Result<(), DropReason> {
+        let Some(record) = self.time_wait.get(index) else {
+            return Ok(());
+        };
         let flags = segment.header.flags;
         if flags.contains(Flags::RST) {
             // RFC 1337 section 3, fix F1: a RST does not end TIME-WAIT.
@@ -192,15 +214,26 @@ impl Tcp {
         if segment.len() == 0 && segment.header.seq == record.rcv_nxt {
             return Ok(());
         }
-        let is_fin = flags.contains(Flags::FIN) && segment.header.seq + segment.len() == record.rcv_nxt;
+        let is_fin =
+            flags.contains(Flags::FIN) && segment.header.seq + segment.len() == record.rcv_nxt;
         let options = Options {
-            timestamps: record.timestamps.then(|| self.shared.timestamps(cx.now, record.ts_recent)),
+            timestamps: record
+                .timestamps
+                .then(|| self.shared.timestamps(cx.now, record.ts_recent)),
             ..Options::default()
         };
-        let ack = super::reset::header(record.key, Flags::ACK, record.snd_nxt, record.rcv_nxt, record.window, options);
+        let ack = super::reset::header(
+            record.key,
+            Flags::ACK,
+            record.snd_nxt,
+            record.rcv_nxt,
+            record.window,
+            options,
+        );
         self.shared.reply(segment.key, ack);
         if is_fin {
-            self.time_wait.restart(cx.now, index, self.shared.config.time_wait());
+            self.time_wait
+                .restart(cx.now, index, self.shared.config.time_wait());
         }
         Ok(())
     }
@@ -213,7 +246,9 @@ impl Tcp {
 
     fn forget_flow(&mut self, index: u32, record: &TimeWait) {
         let hash = self.shared.hasher.hash(&record.key);
-        self.shared.table.remove(hash, Flow::TimeWait(index).value());
+        self.shared
+            .table
+            .remove(hash, Flow::TimeWait(index).value());
         if record.active {
             self.shared.ports.release(&record.key);
         }
@@ -233,7 +268,12 @@ impl Tcp {
 
     /// Drops every TIME-WAIT record, as a host does that shuts down.
     pub(crate) fn abandon_time_wait(&mut self) -> usize {
-        let indices: Vec<u32> = self.time_wait.records.iter().map(|(index, _)| index).collect();
+        let indices: Vec<u32> = self
+            .time_wait
+            .records
+            .iter()
+            .map(|(index, _)| index)
+            .collect();
         for &index in &indices {
             self.forget_time_wait(index);
         }
@@ -323,7 +363,9 @@ mod tests {
     fn a_budget_bounds_a_step_and_nothing_is_forgotten() {
         let mut table = TimeWaitTable::new(64, Instant::ZERO);
         for port in 0..20 {
-            table.insert(Instant::ZERO, record(port), Duration::from_secs(1)).unwrap();
+            table
+                .insert(Instant::ZERO, record(port), Duration::from_secs(1))
+                .unwrap();
         }
         let now = Instant::from_millis(5_000);
         let mut reaped = Vec::new();

@@ -9,8 +9,12 @@ impl Tcp {
     /// Handles up to `budget` connections whose wheel entry is due.
     pub(crate) fn expire(&mut self, cx: &mut Cx, budget: usize) {
         for _ in 0..budget {
-            let Some(index) = self.shared.wheel.pop_expired(cx.now) else { return };
-            let Some(tcb) = self.connections.get_mut(index) else { continue };
+            let Some(index) = self.shared.wheel.pop_expired(cx.now) else {
+                return;
+            };
+            let Some(tcb) = self.connections.get_mut(index) else {
+                continue;
+            };
             match self.shared.expire_connection(cx, index, tcb) {
                 Some(why) => self.finish(cx, index, why),
                 None => self.shared.schedule(cx.now, index, tcb),
@@ -20,7 +24,11 @@ impl Tcp {
 
     /// The earliest deadline of all records; a bound, never too late.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let deadlines = [self.shared.wheel.next_deadline(), self.half_open.next_deadline(), self.time_wait_deadline()];
+        let deadlines = [
+            self.shared.wheel.next_deadline(),
+            self.half_open.next_deadline(),
+            self.time_wait_deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
@@ -57,7 +65,11 @@ impl Shared {
     /// RFC 6298 (5.4) to (5.6); RFC 9293 section 3.8.3 for giving up.
     fn retransmission_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         let is_opening = matches!(tcb.state, State::SynSent | State::SynReceived);
-        let limit = if is_opening { self.config.syn_retransmits_max } else { self.config.retransmits_max };
+        let limit = if is_opening {
+            self.config.syn_retransmits_max
+        } else {
+            self.config.retransmits_max
+        };
         if tcb.backoff >= limit {
             return Some(Closed::TimedOut);
         }
@@ -74,7 +86,8 @@ impl Shared {
         if is_opening {
             tcb.set(TcbFlags::SYN_DUE);
         } else {
-            tcb.congestion.on_timeout(tcb.in_flight(), tcb.mss, tcb.backoff == 1);
+            tcb.congestion
+                .on_timeout(tcb.in_flight(), tcb.mss, tcb.backoff == 1);
             tcb.unset(TcbFlags::IN_RECOVERY);
             tcb.unset(TcbFlags::RESEND_ONE);
             tcb.duplicate_acks = 0;

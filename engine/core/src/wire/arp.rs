@@ -36,7 +36,9 @@ impl Packet {
     /// Reads a packet; padding after it is ignored.
     pub fn parse(bytes: &[u8]) -> Result<Packet, Malformed> {
         let bytes = bytes.first_chunk::<LEN>().ok_or(Malformed::Truncated)?;
-        let is_ours = u16_at(bytes, 0) == HARDWARE_ETHERNET && u16_at(bytes, 2) == ETHERTYPE_IPV4 && bytes[4..6] == [6, 4];
+        let is_ours = u16_at(bytes, 0) == HARDWARE_ETHERNET
+            && u16_at(bytes, 2) == ETHERTYPE_IPV4
+            && bytes[4..6] == [6, 4];
         if !is_ours {
             return Err(Malformed::Hardware);
         }
@@ -64,7 +66,15 @@ impl Packet {
         put_u16(bytes, 0, HARDWARE_ETHERNET);
         put_u16(bytes, 2, ETHERTYPE_IPV4);
         bytes[4..6].copy_from_slice(&[6, 4]);
-        put_u16(bytes, 6, if self.operation == Operation::Request { 1 } else { 2 });
+        put_u16(
+            bytes,
+            6,
+            if self.operation == Operation::Request {
+                1
+            } else {
+                2
+            },
+        );
         bytes[8..14].copy_from_slice(&self.sender_mac.0);
         bytes[14..18].copy_from_slice(&self.sender_ip.octets());
         bytes[18..24].copy_from_slice(&self.target_mac.0);

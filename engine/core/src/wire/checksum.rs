@@ -92,6 +92,13 @@ mod tests {
     fn the_example_of_rfc_1071() {
         let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
         assert_eq!(Sum::default().add_bytes(&bytes).fold(), 0xddf2);
-        assert_eq!(Sum::default().add_u32(0x0001_f203).add_u16(0xf4f5).add_u16(0xf6f7).complement(), !0xddf2);
+        assert_eq!(
+            Sum::default()
+                .add_u32(0x0001_f203)
+                .add_u16(0xf4f5)
+                .add_u16(0xf6f7)
+                .complement(),
+            !0xddf2
+        );
     }
 }

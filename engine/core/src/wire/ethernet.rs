@@ -44,10 +44,17 @@ impl FromStr for MacAddress {
         let mut parts = text.split(':');
         let mut bytes = [0; 6];
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or(MacAddressError)?;
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2)
+                .ok_or(MacAddressError)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| MacAddressError)?;
         }
-        if parts.next().is_some() { Err(MacAddressError) } else { Ok(MacAddress(bytes)) }
+        if parts.next().is_some() {
+            Err(MacAddressError)
+        } else {
+            Ok(MacAddress(bytes))
+        }
     }
 }
 
@@ -66,13 +73,22 @@ impl Header {
     /// Splits a frame into header and payload.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<(Header, &[u8]), Malformed> {
-        let (header, payload) = frame.split_first_chunk::<HEADER_LEN>().ok_or(Malformed::Truncated)?;
+        let (header, payload) = frame
+            .split_first_chunk::<HEADER_LEN>()
+            .ok_or(Malformed::Truncated)?;
         let address = |at| {
             let mut bytes = [0; 6];
             bytes.copy_from_slice(&header[at..at + 6]);
             MacAddress(bytes)
         };
-        Ok((Header { destination: address(0), source: address(6), ethertype: u16_at(header, 12) }, payload))
+        Ok((
+            Header {
+                destination: address(0),
+                source: address(6),
+                ethertype: u16_at(header, 12),
+            },
+            payload,
+        ))
     }
 
     /// Writes the header into the first 14 bytes.
@@ -104,7 +120,13 @@ mod tests {
 
     #[test]
     fn addresses_that_are_none_are_refused() {
-        for text in ["", "02:00:00:00:00", "02:00:00:00:00:0a:01", "2:0:0:0:0:a", "02:00:00:00:00:0g"] {
+        for text in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:0a:01",
+            "2:0:0:0:0:a",
+            "02:00:00:00:00:0g",
+        ] {
             assert!(text.parse::<MacAddress>().is_err(), "{text}");
         }
     }

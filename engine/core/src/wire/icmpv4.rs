@@ -38,7 +38,10 @@ impl Message<'_> {
         }
         Ok(match message[0] {
             ECHO_REQUEST if message[1] == 0 => Message::EchoRequest,
-            UNREACHABLE => Message::Unreachable { code: message[1], original: &message[HEADER_LEN..] },
+            UNREACHABLE => Message::Unreachable {
+                code: message[1],
+                original: &message[HEADER_LEN..],
+            },
             _ => Message::Other,
         })
     }
@@ -74,7 +77,9 @@ pub fn embedded_tcp(original: &[u8]) -> Option<Embedded> {
     let first = *original.first()?;
     let header_len = usize::from(first & 0xf) * 4;
     let is_ipv4 = first >> 4 == 4 && header_len >= super::ipv4::HEADER_LEN;
-    let tcp = original.get(header_len..header_len + 8).filter(|_| is_ipv4)?;
+    let tcp = original
+        .get(header_len..header_len + 8)
+        .filter(|_| is_ipv4)?;
     let is_first_fragment = u16_at(original, 6) & 0x1fff == 0;
     (original[9] == super::ipv4::PROTOCOL_TCP && is_first_fragment).then(|| Embedded {
         source: ipv4_at(original, 12),
@@ -102,7 +107,10 @@ mod tests {
         let mut message = with_checksum(vec![8, 0, 0, 0, 0, 7, 0, 1, b'h', b'i', b'!']);
         assert_eq!(Message::parse(&message), Ok(Message::EchoRequest));
         make_echo_reply(&mut message);
-        assert_eq!(message, with_checksum(vec![0, 0, 0, 0, 0, 7, 0, 1, b'h', b'i', b'!']));
+        assert_eq!(
+            message,
+            with_checksum(vec![0, 0, 0, 0, 0, 7, 0, 1, b'h', b'i', b'!'])
+        );
         message[9] ^= 1;
         assert_eq!(Message::parse(&message), Err(Malformed::Checksum));
     }
@@ -115,9 +123,22 @@ mod tests {
         original[12..20].copy_from_slice(&[198, 18, 0, 1, 198, 18, 0, 2]);
         original[20..28].copy_from_slice(&[0x04, 0x00, 0x00, 0x50, 0, 0, 1, 0]);
         let message = with_checksum([&[3, 3, 0, 0, 0, 0, 0, 0], &original[..]].concat());
-        let Ok(Message::Unreachable { code: 3, original: quote }) = Message::parse(&message) else { panic!() };
+        let Ok(Message::Unreachable {
+            code: 3,
+            original: quote,
+        }) = Message::parse(&message)
+        else {
+            panic!()
+        };
         let embedded = embedded_tcp(quote).unwrap();
-        assert_eq!((embedded.source_port, embedded.destination_port, embedded.seq), (1_024, 80, Seq(256)));
+        assert_eq!(
+            (
+                embedded.source_port,
+                embedded.destination_port,
+                embedded.seq
+            ),
+            (1_024, 80, Seq(256))
+        );
         assert_eq!(embedded_tcp(&quote[..27]), None, "the quote is too short");
         original[9] = 17;
         assert_eq!(embedded_tcp(&original), None, "not TCP");

@@ -76,7 +76,11 @@ impl Header {
         let header = &mut packet[..HEADER_LEN];
         header[0] = 0x45;
         header[1] = self.tos;
-        put_u16(header, 2, u16::try_from(HEADER_LEN + self.payload_len).unwrap_or(u16::MAX));
+        put_u16(
+            header,
+            2,
+            u16::try_from(HEADER_LEN + self.payload_len).unwrap_or(u16::MAX),
+        );
         put_u16(header, 4, 0);
         put_u16(header, 6, DONT_FRAGMENT);
         header[8] = self.ttl;
@@ -144,18 +148,36 @@ mod tests {
     fn lengths_that_lie_are_refused() {
         let good = packet(b"abcd");
         assert_eq!(refusal(&good[..19]), Malformed::Truncated);
-        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 2, 25))), Malformed::TotalLength);
-        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 2, 19))), Malformed::TotalLength);
-        assert_eq!(refusal(&changed(good.clone(), |p| p[0] = 0x44)), Malformed::HeaderLength);
-        assert_eq!(refusal(&changed(good.clone(), |p| p[0] = 0x4f)), Malformed::HeaderLength);
+        assert_eq!(
+            refusal(&changed(good.clone(), |p| put_u16(p, 2, 25))),
+            Malformed::TotalLength
+        );
+        assert_eq!(
+            refusal(&changed(good.clone(), |p| put_u16(p, 2, 19))),
+            Malformed::TotalLength
+        );
+        assert_eq!(
+            refusal(&changed(good.clone(), |p| p[0] = 0x44)),
+            Malformed::HeaderLength
+        );
+        assert_eq!(
+            refusal(&changed(good.clone(), |p| p[0] = 0x4f)),
+            Malformed::HeaderLength
+        );
         assert_eq!(refusal(&changed(good, |p| p[0] = 0x65)), Malformed::Version);
     }
 
     #[test]
     fn fragments_and_bad_checksums_are_refused() {
         let good = packet(b"abcd");
-        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 6, 0x2000))), Malformed::Fragment);
-        assert_eq!(refusal(&changed(good.clone(), |p| put_u16(p, 6, 1))), Malformed::Fragment);
+        assert_eq!(
+            refusal(&changed(good.clone(), |p| put_u16(p, 6, 0x2000))),
+            Malformed::Fragment
+        );
+        assert_eq!(
+            refusal(&changed(good.clone(), |p| put_u16(p, 6, 1))),
+            Malformed::Fragment
+        );
         let mut bad = good;
         bad[8] ^= 1;
         assert_eq!(refusal(&bad), Malformed::Checksum);

@@ -52,7 +52,9 @@ impl BitOr for Flags {
 impl fmt::Debug for Flags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = ["F", "S", "R", "P", "A", "U", "E", "C"];
-        (0..8).filter(|bit| self.0 >> bit & 1 == 1).try_for_each(|bit| f.write_str(letters[bit]))
+        (0..8)
+            .filter(|bit| self.0 >> bit & 1 == 1)
+            .try_for_each(|bit| f.write_str(letters[bit]))
     }
 }
 
@@ -115,7 +117,10 @@ impl Options {
             (kind::WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(14)),
             (kind::SACK_PERMITTED, &[]) => self.sack_permitted = true,
             (kind::TIMESTAMPS, value) if value.len() == 8 => {
-                self.timestamps = Some(Timestamps { value: u32_at(value, 0), echo: u32_at(value, 4) });
+                self.timestamps = Some(Timestamps {
+                    value: u32_at(value, 0),
+                    echo: u32_at(value, 4),
+                });
             }
             _ => {}
         }
@@ -145,7 +150,11 @@ impl Options {
             let [a, b] = mss.to_be_bytes();
             put(&[kind::MSS, 4, a, b]);
         }
-        let front = if self.sack_permitted { [kind::SACK_PERMITTED, 2] } else { [kind::NOP, kind::NOP] };
+        let front = if self.sack_permitted {
+            [kind::SACK_PERMITTED, 2]
+        } else {
+            [kind::NOP, kind::NOP]
+        };
         if let Some(timestamps) = self.timestamps {
             put(&front);
             put(&[kind::TIMESTAMPS, 10]);
@@ -199,7 +208,8 @@ impl Header {
             return Err(Malformed::HeaderLength);
         }
         let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
-        let is_partial = policy == ChecksumPolicy::AcceptPartial && u16_at(segment, 16) == pseudo.fold();
+        let is_partial =
+            policy == ChecksumPolicy::AcceptPartial && u16_at(segment, 16) == pseudo.fold();
         if !is_partial && pseudo.add_bytes(segment).fold() != 0xffff {
             return Err(Malformed::Checksum);
         }
@@ -238,7 +248,9 @@ impl Header {
         put_u16(segment, 16, 0);
         put_u16(segment, 18, self.urgent);
         self.options.emit(&mut segment[HEADER_LEN..len]);
-        let checksum = pseudo_header(source, destination, PROTOCOL_TCP, segment.len()).add_bytes(segment).complement();
+        let checksum = pseudo_header(source, destination, PROTOCOL_TCP, segment.len())
+            .add_bytes(segment)
+            .complement();
         put_u16(segment, 16, checksum);
     }
 }
@@ -252,24 +264,30 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 
     fn header() -> impl Strategy<Value = Header> {
-        let options = (any::<Option<u16>>(), prop::option::of(0u8..15), any::<Option<(u32, u32)>>(), any::<bool>()).prop_map(
-            |(mss, window_scale, timestamps, sack_permitted)| Options {
+        let options = (
+            any::<Option<u16>>(),
+            prop::option::of(0u8..15),
+            any::<Option<(u32, u32)>>(),
+            any::<bool>(),
+        )
+            .prop_map(|(mss, window_scale, timestamps, sack_permitted)| Options {
                 mss,
                 window_scale,
                 timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
                 sack_permitted,
+            });
+        (any::<[u16; 4]>(), any::<(u32, u32)>(), any::<u8>(), options).prop_map(
+            |(words, (seq, ack), flags, options)| Header {
+                source_port: words[0],
+                destination_port: words[1],
+                seq: Seq(seq),
+                ack: Seq(ack),
+                flags: Flags(flags),
+                window: words[2],
+                urgent: words[3],
+                options,
             },
-        );
-        (any::<[u16; 4]>(), any::<(u32, u32)>(), any::<u8>(), options).prop_map(|(words, (seq, ack), flags, options)| Header {
-            source_port: words[0],
-            destination_port: words[1],
-            seq: Seq(seq),
-            ack: Seq(ack),
-            flags: Flags(flags),
-            window: words[2],
-            urgent: words[3],
-            options,
-        })
+        )
     }
 
     fn segment(header: &Header, data: &[u8]) -> Vec<u8> {
@@ -309,7 +327,12 @@ mod tests {
         flags: Flags::ACK,
         window: 5,
         urgent: 0,
-        options: Options { mss: None, window_scale: None, timestamps: None, sack_permitted: false },
+        options: Options {
+            mss: None,
+            window_scale: None,
+            timestamps: None,
+            sack_permitted: false,
+        },
     };
 
     #[test]
@@ -318,7 +341,10 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Header::parse(&bad, A, B, ChecksumPolicy::Full).is_err(), "bit {bit}");
+            assert!(
+                Header::parse(&bad, A, B, ChecksumPolicy::Full).is_err(),
+                "bit {bit}"
+            );
         }
     }
 
@@ -327,10 +353,16 @@ mod tests {
         let mut bytes = segment(&PLAIN, b"data");
         let partial = pseudo_header(A, B, PROTOCOL_TCP, bytes.len()).fold();
         put_u16(&mut bytes, 16, partial);
-        assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::Full), Err(Malformed::Checksum));
+        assert_eq!(
+            Header::parse(&bytes, A, B, ChecksumPolicy::Full),
+            Err(Malformed::Checksum)
+        );
         assert!(Header::parse(&bytes, A, B, ChecksumPolicy::AcceptPartial).is_ok());
         put_u16(&mut bytes, 16, !partial);
-        assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::AcceptPartial), Err(Malformed::Checksum));
+        assert_eq!(
+            Header::parse(&bytes, A, B, ChecksumPolicy::AcceptPartial),
+            Err(Malformed::Checksum)
+        );
     }
 
     #[test]
@@ -338,22 +370,40 @@ mod tests {
         for offset in [0u8, 4, 7] {
             let mut bytes = segment(&PLAIN, b"data");
             bytes[12] = offset << 4;
-            assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::Full), Err(Malformed::HeaderLength));
+            assert_eq!(
+                Header::parse(&bytes, A, B, ChecksumPolicy::Full),
+                Err(Malformed::HeaderLength)
+            );
         }
     }
 
     #[test]
     fn impossible_option_lengths_end_the_segment() {
-        for options in [&[9u8, 0][..], &[9, 1], &[2, 4, 5], &[8, 10, 1, 2], &[1, 1, 9]] {
-            assert_eq!(Options::parse(options), Err(Malformed::Option), "{options:?}");
+        for options in [
+            &[9u8, 0][..],
+            &[9, 1],
+            &[2, 4, 5],
+            &[8, 10, 1, 2],
+            &[1, 1, 9],
+        ] {
+            assert_eq!(
+                Options::parse(options),
+                Err(Malformed::Option),
+                "{options:?}"
+            );
         }
     }
 
     #[test]
     fn unknown_options_are_passed_over_at_any_alignment() {
-        let options = Options::parse(&[1, 253, 5, 1, 2, 3, 1, 3, 3, 15, 2, 4, 5, 180, 0, 9, 0]).unwrap();
+        let options =
+            Options::parse(&[1, 253, 5, 1, 2, 3, 1, 3, 3, 15, 2, 4, 5, 180, 0, 9, 0]).unwrap();
         assert_eq!(options.mss, Some(1_460));
-        assert_eq!(options.window_scale, Some(14), "clamped (RFC 7323 section 2.3)");
+        assert_eq!(
+            options.window_scale,
+            Some(14),
+            "clamped (RFC 7323 section 2.3)"
+        );
         // After the end-of-list option nothing is looked at.
         assert_eq!(Options::parse(&[0, 9, 0]), Ok(Options::default()));
     }

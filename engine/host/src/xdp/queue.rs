@@ -11,8 +11,8 @@
 //! which have one owner, so that no chunk is in two places.
 
 use crate::error::{Operation, XdpError};
-use crate::xdp::RING;
 use crate::xdp::umem::{Chunks, error_source};
+use crate::xdp::{BATCH, RING};
 use ringmill_core::driver::DriverDrops;
 use ringmill_core::frame::{Batch, Frame, FramePool};
 use std::io;
@@ -23,6 +23,9 @@ use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
 /// Wake-ups of one call at most. In copy mode the kernel sends up to 32 frames a
 /// wake-up: these are two batches. What is left waits for the next call.
 const WAKE_UPS: usize = 4;
+/// Frames worth a write to the fill ring, whose lines the kernel is reading on
+/// another core.
+const REFILL: usize = 16;
 const RING_USIZE: usize = RING as usize;
 
 pub(super) struct Queue {
@@ -35,6 +38,8 @@ pub(super) struct Queue {
     receiving: usize,
     /// Frames in the transmit ring, in the completion ring, or between them.
     sending: usize,
+    /// Descriptors on their way between a ring and frames.
+    scratch: [FrameDesc; Batch::CAPACITY],
 }
 
 impl Queue {
@@ -78,6 +83,7 @@ impl Queue {
             completion,
             receiving: 0,
             sending: 0,
+            scratch: [FrameDesc::default(); Batch::CAPACITY],
         })
     }
 
@@ -92,9 +98,9 @@ impl Queue {
 
     /// Moves received frames into `batch`, up to its room.
     pub(super) fn receive(&mut self, chunks: &Chunks, batch: &mut Batch) {
-        let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
+        let descriptors = &mut self.scratch[..batch.room()];
         // SAFETY: the queue is bound to the UMEM of `chunks`.
-        let count = unsafe { self.rx.consume(&mut descriptors[..batch.room()]) };
+        let count = unsafe { self.rx.consume(descriptors) };
         self.receiving -= count;
         for descriptor in &descriptors[..count] {
             // SAFETY: the kernel just gave this chunk back, and it had got it as a frame.
@@ -113,21 +119,23 @@ impl Queue {
     ) {
         loop {
             let spare = pool.available().saturating_sub(reserve);
-            let count = target
-                .saturating_sub(self.receiving)
-                .min(spare)
-                .min(Batch::CAPACITY);
+            let wanted = target.saturating_sub(self.receiving).min(spare);
+            if wanted == 0 || (wanted < REFILL && self.receiving >= REFILL) {
+                break;
+            }
+            // The kernel may say that it emptied a slot later than it gives the
+            // frame back: there can be less room than frames came out.
+            let count = wanted.min(room(self.fill.nb_free(BATCH)));
             if count == 0 {
                 break;
             }
-            let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
-            for (descriptor, frame) in descriptors[..count].iter_mut().zip(pool_frames(pool)) {
+            let descriptors = &mut self.scratch[..count];
+            for (descriptor, frame) in descriptors.iter_mut().zip(pool_frames(pool)) {
                 *descriptor = chunks.incoming(frame);
             }
             // SAFETY: each descriptor is a frame of the bound UMEM, given up above.
-            let filled = unsafe { self.fill.produce(&descriptors[..count]) };
-            // The ring holds RING, and the kernel never has more (see XdpDriver::open).
-            assert_eq!(filled, count, "the fill ring has room for all it may hold");
+            let filled = unsafe { self.fill.produce(descriptors) };
+            assert_eq!(filled, count, "there was room in the fill ring");
             self.receiving += count;
         }
         if self.fill.needs_wakeup() {
@@ -137,8 +145,9 @@ impl Queue {
     }
 
     /// Frames that [`send`](Queue::send) takes now.
-    pub(super) fn room(&self) -> usize {
-        RING_USIZE - self.sending
+    pub(super) fn room(&mut self) -> usize {
+        // The completion ring must have room for all that is under way.
+        room(self.tx.nb_free(BATCH)).min(RING_USIZE - self.sending)
     }
 
     /// Puts frames, at most [`room`](Queue::room), into the transmit ring.
@@ -148,13 +157,16 @@ impl Queue {
         assert_eq!(
             sent,
             descriptors.len(),
-            "the transmit ring has room for all it may hold"
+            "there was room in the transmit ring"
         );
         self.sending += sent;
     }
 
     /// Makes the kernel send what is in the transmit ring.
     pub(super) fn wake_up(&mut self) -> io::Result<()> {
+        if self.sending == 0 {
+            return Ok(());
+        }
         for _ in 0..WAKE_UPS {
             if self.tx.nb_free_exact() == RING || !self.tx.needs_wakeup() {
                 break;
@@ -166,16 +178,15 @@ impl Queue {
 
     /// Gives frames whose sending is complete back to `pool`.
     pub(super) fn complete(&mut self, chunks: &Chunks, pool: &mut FramePool) {
-        let mut descriptors = [FrameDesc::default(); Batch::CAPACITY];
         while self.sending > 0 {
             // SAFETY: the queue is bound to the UMEM of `chunks`.
-            let count = unsafe { self.completion.consume(&mut descriptors) };
+            let count = unsafe { self.completion.consume(&mut self.scratch) };
             self.sending -= count;
-            for descriptor in &descriptors[..count] {
+            for descriptor in &self.scratch[..count] {
                 // SAFETY: the kernel just gave this chunk back, and it had got it as a frame.
                 pool.free(unsafe { chunks.frame(descriptor) });
             }
-            if count < descriptors.len() {
+            if count < Batch::CAPACITY {
                 break;
             }
         }
@@ -193,6 +204,13 @@ impl Queue {
             tx_invalid: counts.tx_invalid_descs(),
         }
     }
+}
+
+/// Free slots of a ring, as far as one batch needs them.
+fn room(free: u32) -> usize {
+    usize::try_from(free)
+        .unwrap_or(usize::MAX)
+        .min(Batch::CAPACITY)
 }
 
 fn pool_frames(pool: &mut FramePool) -> impl Iterator<Item = Frame> {

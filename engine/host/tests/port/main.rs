@@ -7,7 +7,11 @@
 //! near: veth0 ============ veth0 :far
 //! ```
 
+// A test that can't go on ends.
+#![allow(clippy::unwrap_used)]
+
 mod frames;
+mod namespaces;
 mod packets;
 mod refusals;
 mod steering;

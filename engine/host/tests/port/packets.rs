@@ -33,7 +33,7 @@ pub(crate) fn tcp_behind_options(to: Ipv4Addr, port: u16) -> Vec<u8> {
 /// reads as a TCP header with that port.
 pub(crate) fn tcp_fragment(to: Ipv4Addr, port: u16, offset: u16) -> Vec<u8> {
     let mut packet = tcp(to, port, 0);
-    let more_fragments = 0x2000 | offset / 8;
+    let more_fragments = 0x2000 | (offset / 8);
     packet[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&more_fragments.to_be_bytes());
     packet
 }

@@ -16,7 +16,9 @@ pub(super) struct Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Partial,
-    Complete { keep_alive: bool },
+    Complete {
+        keep_alive: bool,
+    },
     Malformed,
     /// The connection ended before the response did.
     Truncated,
@@ -77,7 +79,10 @@ impl Response {
             State::UntilClose => Outcome::Complete { keep_alive: false },
             _ => Outcome::Truncated,
         };
-        Progress { consumed: 0, outcome }
+        Progress {
+            consumed: 0,
+            outcome,
+        }
     }
 
     /// Reads on in the bytes that follow.
@@ -87,14 +92,27 @@ impl Response {
         loop {
             let rest = &bytes[consumed..];
             if self.state == State::Done {
-                return Progress { consumed, outcome: Outcome::Complete { keep_alive: self.keep_alive } };
+                return Progress {
+                    consumed,
+                    outcome: Outcome::Complete {
+                        keep_alive: self.keep_alive,
+                    },
+                };
             }
             if rest.is_empty() {
-                return Progress { consumed, outcome: Outcome::Partial };
+                return Progress {
+                    consumed,
+                    outcome: Outcome::Partial,
+                };
             }
             match self.advance_once(rest) {
                 Some(count) => consumed += count,
-                None => return Progress { consumed, outcome: Outcome::Malformed },
+                None => {
+                    return Progress {
+                        consumed,
+                        outcome: Outcome::Malformed,
+                    };
+                }
             }
         }
     }
@@ -140,8 +158,15 @@ impl Response {
     }
 
     /// A line up to its line feed, gathered over frames if it must be.
-    fn line(&mut self, rest: &[u8], take: impl FnOnce(&mut Response, &[u8]) -> Option<()>) -> Option<usize> {
-        let count = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |at| at + 1);
+    fn line(
+        &mut self,
+        rest: &[u8],
+        take: impl FnOnce(&mut Response, &[u8]) -> Option<()>,
+    ) -> Option<usize> {
+        let count = rest
+            .iter()
+            .position(|&byte| byte == b'\n')
+            .map_or(rest.len(), |at| at + 1);
         if self.partial.len() + count > LINE_MAX {
             return None;
         }
@@ -198,7 +223,11 @@ impl Response {
         }
         let closes = has_token(head.headers, "connection", b"close");
         let keeps = has_token(head.headers, "connection", b"keep-alive");
-        let persists = if head.version == Some(1) { !closes } else { keeps };
+        let persists = if head.version == Some(1) {
+            !closes
+        } else {
+            keeps
+        };
         self.keep_alive = persists && self.state != State::UntilClose;
         Piece::Whole((), len)
     }
@@ -212,8 +241,16 @@ fn framing(fields: &[httparse::Header], status: u16) -> Option<State> {
     if has_token(fields, "transfer-encoding", b"chunked") {
         return Some(State::ChunkSize);
     }
-    let lengths = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let mut sizes = lengths.map(|field| std::str::from_utf8(field.value).ok()?.trim().parse::<u64>().ok());
+    let lengths = fields
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let mut sizes = lengths.map(|field| {
+        std::str::from_utf8(field.value)
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     match sizes.next() {
         None => Some(State::UntilClose),
         Some(size) if sizes.all(|other| other == size) => match size? {
@@ -243,7 +280,11 @@ mod tests {
         let (mut at, mut body) = (0, 0);
         loop {
             let end = stream.len().min(at + size);
-            let progress = if at == end { response.finish() } else { response.advance(&stream[at..end]) };
+            let progress = if at == end {
+                response.finish()
+            } else {
+                response.advance(&stream[at..end])
+            };
             at += progress.consumed;
             body += response.take_body_bytes();
             if progress.outcome != Outcome::Partial {
@@ -257,16 +298,40 @@ mod tests {
         let keep = Outcome::Complete { keep_alive: true };
         let close = Outcome::Complete { keep_alive: false };
         for (text, outcome, body, status) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", keep, 5, 200),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello", close, 5, 200),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+                keep,
+                5,
+                200,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+                close,
+                5,
+                200,
+            ),
             ("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", keep, 0, 404),
             ("HTTP/1.1 204 No\r\n\r\n", keep, 0, 204),
-            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", keep, 1, 200),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\n", keep, 15, 200),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+                keep,
+                1,
+                200,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n0123456789\r\n0\r\nT: v\r\n\r\n",
+                keep,
+                15,
+                200,
+            ),
             ("HTTP/1.0 200 OK\r\n\r\nuntil the end", close, 13, 200),
         ] {
             for size in 1..=text.len() {
-                assert_eq!(read(text.as_bytes(), size), (outcome, text.len(), body, status), "{text} by {size}");
+                assert_eq!(
+                    read(text.as_bytes(), size),
+                    (outcome, text.len(), body, status),
+                    "{text} by {size}"
+                );
             }
         }
     }
@@ -281,10 +346,22 @@ mod tests {
     fn rubbish_and_early_ends_are_told_apart() {
         for (text, outcome) in [
             ("SSH-2.0-OpenSSH_9\r\n", Outcome::Malformed),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", Outcome::Malformed),
-            ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", Outcome::Malformed),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", Outcome::Malformed),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel", Outcome::Truncated),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+                Outcome::Malformed,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+                Outcome::Malformed,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                Outcome::Malformed,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel",
+                Outcome::Truncated,
+            ),
             ("HTTP/1.1 200", Outcome::Truncated),
         ] {
             for size in 1..=text.len() {

@@ -1,0 +1,3 @@
+//! Measurements of Ringmill, each a function, so that benches and reports share it.
+
+pub mod raw;

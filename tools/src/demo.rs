@@ -1,0 +1,269 @@
+//! `ringmill demo`: both ends, over a veth pair of its own, or over memory where
+//! the machine or the user's rights allow no more.
+
+use crate::cli::DemoArguments;
+use crate::engine::{Control, Ended, Run};
+use crate::exit::Exit;
+use crate::live::Live;
+use crate::port::{Job, Port};
+use crate::report::{Report, books_differ};
+use crate::{load, serve};
+use anyhow::Context as _;
+use ringmill::affinity;
+use ringmill::netns::{self, Namespace, VethPair};
+use ringmill_core::app::http::Http;
+use ringmill_core::app::load::{Load, LoadConfig};
+use ringmill_core::driver::memory::{MemoryDriver, carry};
+use ringmill_core::driver::{Driver, DriverDrops};
+use ringmill_core::frame::{Batch, FramePool};
+use ringmill_core::ports::PortRange;
+use ringmill_core::shard::Shard;
+use ringmill_core::stack::Config;
+use ringmill_core::time::Instant;
+use ringmill_core::wire::ethernet::MacAddress;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const INTERFACE: &str = "veth0";
+const MTU: u32 = 1_500;
+
+pub(crate) fn run(arguments: &DemoArguments) -> anyhow::Result<Exit> {
+    netns::sweep();
+    let reason = if arguments.memory {
+        Some("as asked".to_owned())
+    } else {
+        why_not_here()
+    };
+    match reason {
+        None => over_veth(arguments),
+        Some(reason) => {
+            println!(
+                "over memory instead of a veth pair ({reason}): one core runs both ends, no kernel is in between"
+            );
+            over_memory(arguments)
+        }
+    }
+}
+
+/// Why this machine or user can't run the demo on a veth pair.
+fn why_not_here() -> Option<String> {
+    let probe = match Namespace::create("probe") {
+        Ok(probe) => probe,
+        Err(error) => return Some(error.to_string()),
+    };
+    match probe.within(ringmill::xdp::has_af_xdp) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn load_app(arguments: &DemoArguments) -> Load {
+    Load::new(LoadConfig {
+        target: SocketAddrV4::new(SERVER, 80),
+        host: SERVER.to_string(),
+        path: "/".to_owned(),
+        connections: arguments.connections,
+        close: arguments.close.mode(),
+    })
+}
+
+fn http_app(arguments: &DemoArguments) -> anyhow::Result<Http> {
+    Ok(serve::http(
+        serve::body_of(arguments.body)?,
+        80,
+        arguments.connections.max(1_024),
+        false,
+    ))
+}
+
+fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
+    let server_side = Namespace::create("server")?;
+    let client_side = Namespace::create("client")?;
+    VethPair::create((&server_side, INTERFACE), (&client_side, INTERFACE), 1, MTU)?;
+    println!(
+        "veth pair between namespaces {} and {}",
+        server_side.name(),
+        client_side.name()
+    );
+    let cores = affinity::cores();
+    let client_job = Job::new(
+        Some(arguments.duration),
+        cores.first().copied(),
+        &arguments.output,
+    )?;
+    let server_job = Job {
+        // The server's turn to stop comes when the client is done.
+        control: Control::default(),
+        duration: None,
+        core: cores.get(1).or(cores.first()).copied(),
+        pcap: None,
+        ..client_job.clone()
+    };
+    let start = client_job.clock.now();
+    let mut live = Live::new(start, arguments.output.quiet);
+    let http = http_app(arguments)?;
+    let load = load_app(arguments);
+    let server_port = open(&server_side, SERVER)?;
+    let client_port = open(&client_side, CLIENT)?;
+    println!(
+        "client {}, server {}",
+        client_port.description, server_port.description
+    );
+    let (description, stop) = (client_port.description.clone(), server_job.control.clone());
+    let (client, server) = std::thread::scope(|scope| -> anyhow::Result<(Ended, Ended)> {
+        let server = scope.spawn(move || {
+            server_port.run(
+                http,
+                &server_job,
+                |http, sockets| Ok(http.start(sockets).map(drop)?),
+                drop,
+            )
+        });
+        let client = client_port.run(
+            load,
+            &client_job,
+            |_, _| Ok(()),
+            |snapshot| live.tell(snapshot),
+        );
+        stop.stop();
+        let server = server
+            .join()
+            .map_err(|_| anyhow::anyhow!("the server's thread panicked"))?;
+        Ok((client?, server?))
+    })?;
+    conclude(
+        arguments,
+        &client,
+        &server,
+        &Report::new(&client, start, &description, MTU),
+    )
+}
+
+fn open(namespace: &Namespace, address: Ipv4Addr) -> anyhow::Result<Port> {
+    let network = crate::cli::NetworkArguments::of(address, 24);
+    namespace.within(|| Port::open(INTERFACE, &network, PortRange::default()))?
+}
+
+fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
+    let job = Job::new(Some(arguments.duration), None, &arguments.output)?;
+    let start = job.clock.now();
+    let mut server = Shard::new(
+        config(SERVER),
+        start,
+        MemoryDriver::new(),
+        memory_pool(),
+        http_app(arguments)?,
+    );
+    server.with_app(start, |http, sockets| http.start(sockets).map(drop))?;
+    let mut live = Live::new(start, arguments.output.quiet);
+    let wire = Wire {
+        port: MemoryDriver::new(),
+        server,
+    };
+    let (wire, _, client) = job.run_over(
+        config(CLIENT),
+        wire,
+        memory_pool(),
+        load_app(arguments),
+        |_, _| Ok(()),
+        |snapshot| {
+            live.tell(snapshot);
+        },
+    )?;
+    let mut server = wire.server;
+    let control = Control::default();
+    control.stop();
+    let server = Run {
+        shard: &mut server,
+        clock: job.clock,
+        control,
+        duration: None,
+    }
+    .to_end(drop);
+    conclude(
+        arguments,
+        &client,
+        &server,
+        &Report::new(&client, start, "memory", MTU),
+    )
+}
+
+fn memory_pool() -> FramePool {
+    FramePool::on_heap(16_384, 2_048)
+}
+
+/// A wire in memory with the server at its other end, on the client's thread.
+struct Wire {
+    port: MemoryDriver,
+    server: Shard<MemoryDriver, Http>,
+}
+
+impl Driver for Wire {
+    fn rx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+        self.port.rx(now, pool, batch);
+    }
+
+    fn tx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+        self.port.tx(now, pool, batch);
+        carry(&mut self.port, self.server.driver_mut());
+        self.server.step(now);
+        carry(&mut self.port, self.server.driver_mut());
+    }
+
+    fn next_arrival(&self) -> Option<Instant> {
+        if self.port.is_idle() {
+            self.server.next_deadline()
+        } else {
+            Some(Instant::ZERO)
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.port.held()
+    }
+
+    fn drops(&self) -> DriverDrops {
+        self.port.drops()
+    }
+}
+
+fn config(address: Ipv4Addr) -> Config {
+    let mut config = Config::new(
+        MacAddress([2, 0, 0, 0, 0, address.octets()[3]]),
+        address,
+        24,
+    );
+    config.seed = u64::from(u32::from(address));
+    config
+}
+
+fn conclude(
+    arguments: &DemoArguments,
+    client: &Ended,
+    server: &Ended,
+    report: &Report,
+) -> anyhow::Result<Exit> {
+    print!("{}", report.text());
+    if let Some(path) = &arguments.output.json {
+        report
+            .write_json(path)
+            .with_context(|| format!("can't write {}", path.display()))?;
+    }
+    let differ = books_differ(client, server);
+    if !differ.is_empty() {
+        println!("  books      DIFFER: {}", differ.join("; "));
+        return Ok(Exit::Internal);
+    }
+    println!(
+        "  books      both ends agree: {} connections, {} bytes each way or the other acknowledged and received",
+        client.last.stats.tcp.closed,
+        client.last.stats.tcp.bytes_acked + server.last.stats.tcp.bytes_acked
+    );
+    if !server.leaks().is_empty() {
+        println!("  server     LEAKED {:?}", server.leaks());
+        return Ok(Exit::Internal);
+    }
+    Ok(load::exit_of(client))
+}
