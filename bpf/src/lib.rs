@@ -35,8 +35,6 @@ pub const VERDICT_COUNTS: &str = "VERDICT_COUNTS";
 
 /// Port ranges that one address may have.
 pub const RANGES: usize = 4;
-/// Queues that [`SOCKETS`] has room for.
-pub const QUEUES: u32 = 256;
 
 /// What became of a frame: an index into [`VERDICT_COUNTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -256,10 +256,10 @@ fn conclude(
         println!("  books      DIFFER: {}", differ.join("; "));
         return Ok(Exit::Internal);
     }
+    let (tcp, other) = (&client.last.stats.tcp, &server.last.stats.tcp);
     println!(
-        "  books      both ends agree: {} connections, {} bytes each way or the other acknowledged and received",
-        client.last.stats.tcp.closed,
-        client.last.stats.tcp.bytes_acked + server.last.stats.tcp.bytes_acked
+        "  books      both ends agree: {} connections opened and closed, {} and {} bytes acknowledged and received",
+        tcp.closed, tcp.bytes_acked, other.bytes_acked
     );
     if !server.leaks().is_empty() {
         println!("  server     LEAKED {:?}", server.leaks());

@@ -22,7 +22,8 @@
 
 use std::fmt;
 
-/// Bytes left free in front of a packet that the engine builds itself.
+/// Where packets start that the engine builds, and those that an AF_XDP driver
+/// receives: one place for both lets a frame leave as it lies.
 pub const HEADROOM: usize = 128;
 
 enum Memory {

@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::flow::FlowKey;
-use crate::frame::{Batch, Frame, FramePool};
+use crate::frame::{Batch, Frame, FramePool, HEADROOM};
 use crate::neighbor::{self, NeighborCache, Resolution};
 use crate::rng::Rng;
 use crate::sockets::{Closed, Sockets};
@@ -374,7 +374,7 @@ impl Stack {
         let Some(mut frame) = cx.pool.alloc() else {
             return;
         };
-        frame.set_window(0, ethernet::HEADER_LEN + arp::LEN);
+        frame.set_window(HEADROOM, ethernet::HEADER_LEN + arp::LEN);
         let request = arp::Packet {
             operation: arp::Operation::Request,
             sender_mac: self.config.mac,
@@ -561,7 +561,7 @@ fn build(
     const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
     let len = payload.map_or(0, Payload::len);
     let tcp_len = header.len() + len;
-    frame.set_window(0, TCP_AT + tcp_len);
+    frame.set_window(HEADROOM, TCP_AT + tcp_len);
     let (headers, segment) = frame.data_mut().split_at_mut(TCP_AT);
     if let Some(payload) = payload {
         payload.write(&mut segment[header.len()..]);

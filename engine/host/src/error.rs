@@ -100,9 +100,14 @@ pub enum XdpError {
         /// Size of the UMEM.
         kib: u64,
     },
-    /// More port ranges of one address, or queues, than the program's maps hold.
-    #[error("{0}")]
-    TooMany(String),
+    /// More port ranges of one address than the program's map holds.
+    #[error("{address} has more than {most} port ranges: join some")]
+    TooManyRanges {
+        /// The address.
+        address: std::net::IpAddr,
+        /// How many it may have.
+        most: usize,
+    },
     /// A parameter is not one that AF_XDP has.
     #[error("{0}")]
     Invalid(String),
@@ -132,7 +137,7 @@ impl XdpError {
             }
             XdpError::MtuTooLarge { .. }
             | XdpError::LockedMemory { .. }
-            | XdpError::TooMany(_)
+            | XdpError::TooManyRanges { .. }
             | XdpError::Invalid(_) => Category::Limit,
             XdpError::Kernel { .. } => Category::Unexpected,
         }

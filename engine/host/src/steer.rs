@@ -208,10 +208,9 @@ fn ports_by_address(owned: &[Owned]) -> Result<BTreeMap<[u8; 16], OwnedPorts>, X
             WHOLE_ADDRESS => Some(&mut ports[0]),
             _ => ports.iter_mut().find(|slot| **slot == NO_PORTS),
         };
-        *slot.ok_or_else(|| {
-            XdpError::TooMany(format!(
-                "{address} has more than {RANGES} port ranges: join some"
-            ))
+        *slot.ok_or(XdpError::TooManyRanges {
+            address,
+            most: RANGES,
         })? = range;
     }
     Ok(by_address)

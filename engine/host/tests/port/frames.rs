@@ -1,8 +1,8 @@
 //! Frames between two ports: all arrive, in order, and none is lost on the way.
 
 use crate::packets::{number, tcp};
-use crate::{Port, Wire};
-use ringmill::Owned;
+use crate::{NAME, Port, Wire};
+use ringmill::{Owned, XdpMode};
 use ringmill_core::driver::Driver as _;
 use ringmill_core::frame::{Batch, Frame, HEADROOM};
 use ringmill_core::time::Instant;
@@ -152,4 +152,33 @@ fn mtus_up_to_a_page_get_frames_that_they_fit_in() {
     assert_eq!(near.receive(1), [packet]);
     near.close();
     far.close();
+}
+
+#[test]
+fn skb_mode_delivers_too() {
+    let Some(wire) = Wire::lay("skb", 1, 1_500) else {
+        return;
+    };
+    let mut near = Port::open_as(&wire.near, &own(NEAR), &[], XdpMode::Skb);
+    let mut far = Port::open_as(&wire.far, &own(FAR), &[], XdpMode::Skb);
+    send_batch(&mut far, NEAR, 0, 64);
+    send_batch(&mut near, FAR, 0, 64);
+    assert_eq!(near.receive(64).len(), 64);
+    assert_eq!(far.receive(64).len(), 64);
+    near.close();
+    far.close();
+}
+
+#[test]
+fn an_interface_that_goes_away_shows_as_a_fault_and_loses_no_frame() {
+    let Some(wire) = Wire::lay("gone", 1, 1_500) else {
+        return;
+    };
+    let mut near = Port::open(&wire.near, &own(NEAR));
+    assert!(near.driver.fault().is_none());
+    wire.near.ip(&["link", "delete", NAME]).unwrap();
+    near.send(&tcp(FAR, 80, 0));
+    let fault = near.driver.fault().expect("the kernel refuses to send");
+    assert!(fault.raw_os_error().is_some(), "{fault}");
+    near.close();
 }

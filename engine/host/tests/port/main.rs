@@ -57,6 +57,15 @@ impl Port {
     }
 
     pub(crate) fn open_queues(namespace: &Namespace, owned: &[Owned], queues: &[u32]) -> Port {
+        Port::open_as(namespace, owned, queues, XdpMode::Auto)
+    }
+
+    pub(crate) fn open_as(
+        namespace: &Namespace,
+        owned: &[Owned],
+        queues: &[u32],
+        mode: XdpMode,
+    ) -> Port {
         let config = XdpConfig {
             queues: queues.to_vec(),
             ..XdpConfig::new(NAME)
@@ -64,7 +73,7 @@ impl Port {
         let (driver, pool, steering) = namespace
             .within(|| {
                 let interface = Interface::find(NAME).unwrap();
-                let mut steering = Steering::attach(&interface, XdpMode::Auto, owned).unwrap();
+                let mut steering = Steering::attach(&interface, mode, owned).unwrap();
                 let (driver, pool) = XdpDriver::open(&config).unwrap();
                 steering.deliver_to(&driver).unwrap();
                 (driver, pool, steering)

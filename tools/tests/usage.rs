@@ -1,0 +1,119 @@
+//! What bad input gets: one line that says what was wrong, and an exit status.
+
+// A test that can't go on ends.
+#![allow(clippy::unwrap_used)]
+
+use std::process::Command;
+
+const USAGE: i32 = 2;
+const ENVIRONMENT: i32 = 3;
+
+/// Runs `ringmill`: its status and standard error, which must be one line.
+fn refused(arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringmill"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
+    assert!(stderr.starts_with("ringmill: "), "{stderr}");
+    (output.status.code().unwrap(), stderr)
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_named_with_the_remedy() {
+    let load = |url, more: &[&'static str]| [&["load", url, "-i", "lo"], more].concat();
+    let address = ["--addr", "198.18.0.2/24"];
+    let good = "http://198.18.0.1/";
+    for (arguments, says) in [
+        (load("198.18.0.1", &address), "must start with http://"),
+        (load("http://example/", &address), "must be an IPv4 address"),
+        (load("http://198.18.0.1:99999/", &address), "port"),
+        (load(good, &[]), "--addr"),
+        (load(good, &["--addr", "198.18.0.2"]), "198.18.0.1/24"),
+        (
+            load(good, &["--addr", "198.18.0.2/24", "-d", "soon"]),
+            "duration",
+        ),
+        (
+            load(good, &["--addr", "198.18.0.2/24", "-c", "0"]),
+            "at least 1",
+        ),
+        (
+            load(good, &["--addr", "198.18.0.2/24", "--close=maybe"]),
+            "fin, server, rst",
+        ),
+        (
+            load(good, &["--addr", "198.18.0.2/24", "--ports", "9-1"]),
+            "1024-65535",
+        ),
+        (
+            vec!["serve", "ftp", "lo", "--addr", "198.18.0.1/24"],
+            "http, echo",
+        ),
+        (
+            vec![
+                "serve",
+                "http",
+                "lo",
+                "--addr",
+                "198.18.0.1/24",
+                "--body",
+                "2g",
+            ],
+            "less than 1 GiB",
+        ),
+        (
+            vec![
+                "serve",
+                "http",
+                "lo",
+                "--addr",
+                "198.18.0.1/24",
+                "--file",
+                "/nowhere",
+            ],
+            "/nowhere",
+        ),
+        (vec!["dance"], "dance"),
+    ] {
+        let (status, message) = refused(&arguments);
+        assert_eq!(status, USAGE, "{arguments:?}: {message}");
+        assert!(message.contains(says), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_said_to_be_so() {
+    let (status, message) = refused(&["serve", "http", "nonesuch0", "--addr", "198.18.0.1/24"]);
+    assert_eq!(status, ENVIRONMENT);
+    assert!(
+        message.contains("no interface nonesuch0") && message.contains("ip link"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_demo_over_memory_needs_no_privilege_and_says_what_it_is() {
+    let demo = ["demo", "--memory", "-d", "1s", "-c", "8"];
+    for close in ["", "--close=fin", "--close=server", "--close=rst"] {
+        let arguments = demo
+            .iter()
+            .copied()
+            .chain(Some(close).filter(|c| !c.is_empty()));
+        let output = Command::new(env!("CARGO_BIN_EXE_ringmill"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{close}: {text}");
+        for says in [
+            "over memory instead of a veth pair",
+            "both ends agree",
+            "everything else came home",
+            "2xx",
+        ] {
+            assert!(text.contains(says), "{close}, {says}: {text}");
+        }
+    }
+}

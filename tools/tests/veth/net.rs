@@ -1,0 +1,282 @@
+//! Two namespaces, a wire, and programs on it.
+
+use ringmill::netns::{Namespace, VethPair};
+use ringmill::testing;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The engine's address.
+pub(crate) const ENGINE: &str = "198.18.0.1";
+/// The kernel's address at the other end.
+pub(crate) const PEER: &str = "198.18.0.2";
+
+/// One test at a time: each wants the machine's two cores.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// A wire between the engine's namespace and a kernel's.
+pub(crate) struct Net {
+    pub(crate) engine: Namespace,
+    pub(crate) peer: Namespace,
+    folder: PathBuf,
+    _machine: MutexGuard<'static, ()>,
+}
+
+impl Net {
+    /// A net for the test of this name; none where the machine can't run it.
+    pub(crate) fn new(test: &str) -> Option<Net> {
+        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        if !testing::machine_can_run(test) {
+            return None;
+        }
+        let engine = Namespace::create(&format!("{test}-e")).unwrap();
+        let peer = Namespace::create(&format!("{test}-p")).unwrap();
+        VethPair::create((&engine, "veth0"), (&peer, "veth0"), 1, 1_500).unwrap();
+        peer.ip(&["addr", "add", &format!("{PEER}/24"), "dev", "veth0"])
+            .unwrap();
+        let folder = std::env::temp_dir().join(format!("ringmill-{}-{test}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(Net {
+            engine,
+            peer,
+            folder,
+            _machine: machine,
+        })
+    }
+
+    /// A file of this test's own.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Starts `ringmill` in the engine's namespace, and waits until it says that
+    /// it is on its way.
+    pub(crate) fn ringmill(&self, arguments: &[&str]) -> Engine {
+        let mut command = self.engine.command(env!("CARGO_BIN_EXE_ringmill"));
+        let child = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Engine {
+            child,
+            stderr: String::new(),
+        }
+        .on_its_way()
+    }
+
+    /// Runs `ringmill` to its end.
+    pub(crate) fn ringmill_to_end(&self, arguments: &[&str]) -> Output {
+        self.engine
+            .command(env!("CARGO_BIN_EXE_ringmill"))
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a program at the peer's end to its end, which must be a success.
+    pub(crate) fn peer(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self.peer.command(program).args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text
+    }
+
+    /// Loses one in `per` of the frames that reach the peer's TCP.
+    pub(crate) fn lose_one_in(&self, per: u32) {
+        let rules = format!(
+            "table inet loss {{ chain input {{ type filter hook input priority 0; \
+             ip saddr {ENGINE} numgen random mod {per} == 0 drop\n }} }}\n"
+        );
+        let mut nft = self
+            .peer
+            .command("nft")
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        nft.stdin
+            .take()
+            .unwrap()
+            .write_all(rules.as_bytes())
+            .unwrap();
+        assert!(nft.wait().unwrap().success(), "nft");
+    }
+
+    /// Starts nginx at the peer's end with one worker, an access log and a body
+    /// of 64 bytes; it ends with the namespace.
+    pub(crate) fn nginx(&self) -> Nginx {
+        let root = self.file("www");
+        std::fs::create_dir_all(&root).unwrap();
+        std::fs::write(root.join("index.html"), [b'x'; 64]).unwrap();
+        let log = self.file("access.log");
+        let _ = std::fs::remove_file(&log);
+        let config = format!(
+            "worker_processes 1; daemon off; user root; pid {pid}; error_log {error};
+             events {{ worker_connections 8192; }}
+             http {{ access_log {log} combined buffer=64k flush=200ms; keepalive_requests 1000000000;
+             server {{ listen 80 backlog=8192; root {root}; }} }}",
+            pid = self.file("nginx.pid").display(),
+            error = self.file("error.log").display(),
+            log = log.display(),
+            root = root.display(),
+        );
+        let path = self.file("nginx.conf");
+        std::fs::write(&path, config).unwrap();
+        let mut command = self.peer.command("nginx");
+        let child = command
+            .arg("-c")
+            .arg(&path)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let nginx = Nginx { child, log };
+        let url = format!("http://{PEER}/");
+        wait_until("nginx answers", || {
+            self.peer
+                .command("curl")
+                .args(["-s", "-o", "/dev/null", &url])
+                .status()
+                .unwrap()
+                .success()
+        });
+        // What it has logged until here is not the test's.
+        wait_until("nginx has logged it", || nginx.logged().len() == 1);
+        nginx
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Waits up to ten seconds.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "waited in vain: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// An nginx that ends when it is dropped.
+pub(crate) struct Nginx {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Nginx {
+    /// The lines of the access log.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        std::fs::read_to_string(&self.log)
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Stops it in good order, so that the whole log is written: how many 2xx it
+    /// has logged, but for the first, which was our own.
+    pub(crate) fn count_2xx(mut self) -> u64 {
+        // SAFETY: a plain system call on a child that has not been waited for.
+        unsafe { libc::kill(self.child.id().try_into().unwrap(), libc::SIGQUIT) };
+        self.child.wait().unwrap();
+        let is_2xx = |line: &String| {
+            line.split('"')
+                .nth(2)
+                .is_some_and(|rest| rest.trim_start().starts_with('2'))
+        };
+        u64::try_from(self.logged().iter().filter(|line| is_2xx(line)).count()).unwrap() - 1
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A running `ringmill`.
+pub(crate) struct Engine {
+    child: Child,
+    stderr: String,
+}
+
+impl Engine {
+    fn on_its_way(mut self) -> Engine {
+        let mut line = String::new();
+        let mut stderr = BufReader::new(self.child.stderr.take().unwrap());
+        stderr.read_line(&mut line).unwrap();
+        assert!(
+            line.starts_with("serving") || line.starts_with("loading"),
+            "{line}"
+        );
+        self.stderr = line;
+        self
+    }
+
+    /// What it said when it started.
+    pub(crate) fn said(&self) -> &str {
+        &self.stderr
+    }
+
+    fn signal(&self, signal: i32) {
+        // SAFETY: a plain system call on a child that has not been waited for.
+        unsafe { libc::kill(self.child.id().try_into().unwrap(), signal) };
+    }
+
+    /// Interrupts it: its exit status and report.
+    pub(crate) fn interrupt(self) -> (i32, String) {
+        self.signal(libc::SIGINT);
+        self.wait()
+    }
+
+    /// Waits for its end: its exit status and report.
+    pub(crate) fn wait(self) -> (i32, String) {
+        let output = self.child.wait_with_output().unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A program in the background that ends when it is dropped.
+pub(crate) struct Background(pub(crate) Child);
+
+impl Background {
+    pub(crate) fn spawn(mut command: Command) -> Background {
+        Background(
+            command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
