@@ -92,8 +92,8 @@ impl Net {
     /// Loses one in `per` of the frames that reach the peer's TCP.
     pub(crate) fn lose_one_in(&self, per: u32) {
         let rules = format!(
-            "table inet loss {{ chain input {{ type filter hook input priority 0; \
-             ip saddr {ENGINE} numgen random mod {per} == 0 drop\n }} }}\n"
+            "table inet loss {{\nchain input {{\ntype filter hook input priority 0\n\
+             ip saddr {ENGINE} numgen random mod {per} == 0 drop\n}}\n}}\n"
         );
         let mut nft = self
             .peer

@@ -1,0 +1,224 @@
+//! The engine's parts, and two engines back to back, in memory.
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringmill_core::app::App;
+use ringmill_core::app::http::{Http, HttpConfig};
+use ringmill_core::app::load::{CloseMode, Load, LoadConfig};
+use ringmill_core::driver::memory::{MemoryDriver, carry};
+use ringmill_core::flow::{FlowHasher, FlowKey, FlowTable};
+use ringmill_core::frame::FramePool;
+use ringmill_core::rng::Rng;
+use ringmill_core::seq::Seq;
+use ringmill_core::shard::Shard;
+use ringmill_core::stack::Config;
+use ringmill_core::time::{Duration, Instant};
+use ringmill_core::wheel::Wheel;
+use ringmill_core::wire::checksum::Sum;
+use ringmill_core::wire::ethernet::MacAddress;
+use ringmill_core::wire::tcp::{Flags, Header, Options, Timestamps};
+use ringmill_core::wire::{ChecksumPolicy, ipv4};
+use std::hint::black_box;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+
+fn checksum(c: &mut Criterion) {
+    let mut group = c.benchmark_group("checksum");
+    for len in [20usize, 64, 1_460] {
+        let bytes = vec![0xa5; len];
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(BenchmarkId::from_parameter(len), |b| {
+            b.iter(|| Sum::default().add_bytes(black_box(&bytes)).fold())
+        });
+    }
+    group.finish();
+}
+
+fn parse(c: &mut Criterion) {
+    let mut group = c.benchmark_group("parse");
+    for len in [0usize, 64, 1_448] {
+        let header = Header {
+            source_port: 1_024,
+            destination_port: 80,
+            seq: Seq(1),
+            ack: Seq(2),
+            flags: Flags::ACK,
+            window: 1_000,
+            urgent: 0,
+            options: Options {
+                timestamps: Some(Timestamps { value: 3, echo: 4 }),
+                ..Options::default()
+            },
+        };
+        let mut packet = vec![0; ipv4::HEADER_LEN + header.len() + len];
+        header.emit(&mut packet[ipv4::HEADER_LEN..], A, B);
+        let ip = ipv4::Header {
+            source: A,
+            destination: B,
+            protocol: 6,
+            ttl: 64,
+            tos: 0,
+            payload_len: packet.len() - ipv4::HEADER_LEN,
+        };
+        ip.emit(&mut packet);
+        for (name, policy) in [
+            ("full", ChecksumPolicy::Full),
+            ("partial", ChecksumPolicy::AcceptPartial),
+        ] {
+            group.bench_function(BenchmarkId::new(name, len), |b| {
+                b.iter(|| {
+                    let (ip, segment) = ipv4::Header::parse(black_box(&packet)).unwrap();
+                    let parsed = Header::parse(segment, ip.source, ip.destination, policy)
+                        .map(|(tcp, data)| (tcp.seq, data.len()));
+                    parsed.is_ok()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn flow_table(c: &mut Criterion) {
+    let mut group = c.benchmark_group("flow_table");
+    let hasher = FlowHasher::new([7; 16]);
+    let key = |n: u32| FlowKey {
+        local: A,
+        remote: n.into(),
+        local_port: 80,
+        remote_port: 1_024,
+    };
+    for flows in [1_000u32, 100_000, 1_000_000] {
+        let mut table = FlowTable::with_capacity(8);
+        let hashes: Vec<u64> = (0..flows).map(|n| hasher.hash(&key(n))).collect();
+        for (n, &hash) in (0..).zip(&hashes) {
+            table.insert(hash, n);
+        }
+        let mut rng = Rng::from_seed(1);
+        let mut pick = || u32::try_from(rng.below(u64::from(flows))).unwrap();
+        group.bench_function(BenchmarkId::new("find", flows), |b| {
+            b.iter_batched(
+                &mut pick,
+                |n| table.find(hashes[n as usize], |value| value == n),
+                BatchSize::SmallInput,
+            );
+        });
+        group.bench_function(BenchmarkId::new("remove_insert", flows), |b| {
+            b.iter_batched(
+                &mut pick,
+                |n| {
+                    table.remove(hashes[n as usize], n);
+                    table.insert(hashes[n as usize], n);
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.bench_function("hash", |b| b.iter(|| hasher.hash(black_box(&key(1)))));
+    group.finish();
+}
+
+fn wheel(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wheel");
+    for timers in [1_000u32, 1_000_000] {
+        let mut wheel = Wheel::new(Duration::from_millis(1), Instant::ZERO);
+        let mut now = Instant::ZERO;
+        let mut rng = Rng::from_seed(1);
+        for id in 0..timers {
+            wheel.schedule(id, now + Duration::from_millis(rng.below(60_000)));
+        }
+        group.bench_function(BenchmarkId::new("reschedule", timers), |b| {
+            b.iter(|| {
+                let id = u32::try_from(rng.below(u64::from(timers))).unwrap();
+                wheel.schedule(id, now + Duration::from_millis(rng.below(60_000)));
+            });
+        });
+        group.bench_function(BenchmarkId::new("expire_and_schedule", timers), |b| {
+            b.iter(|| {
+                let id = loop {
+                    match wheel.pop_expired(now) {
+                        Some(id) => break id,
+                        None => now = wheel.next_deadline().unwrap().max(now),
+                    }
+                };
+                wheel.schedule(id, now + Duration::from_millis(1 + rng.below(60_000)));
+            });
+        });
+    }
+    group.finish();
+}
+
+fn shard<T: App>(address: Ipv4Addr, app: T) -> Shard<MemoryDriver, T> {
+    let mut config = Config::new(
+        MacAddress([2, 0, 0, 0, 0, address.octets()[3]]),
+        address,
+        24,
+    );
+    config.tcp.max_connections = 1 << 17;
+    // Closed connections make room at once: what is measured is their life.
+    config.tcp.msl = Duration::from_millis(1);
+    Shard::new(
+        config,
+        Instant::ZERO,
+        MemoryDriver::new(),
+        FramePool::on_heap(8_192, 2_048),
+        app,
+    )
+}
+
+/// Time for one request and its response, both ends on one core.
+fn exchange(c: &mut Criterion) {
+    let mut group = c.benchmark_group("exchange");
+    group.sample_size(20);
+    for (name, close, connections) in [
+        ("keep_alive", CloseMode::KeepAlive, 1),
+        ("keep_alive", CloseMode::KeepAlive, 100),
+        ("keep_alive", CloseMode::KeepAlive, 1_000),
+        ("connect_request_close", CloseMode::Server, 100),
+    ] {
+        let body = vec![b'x'; 64].into();
+        let http = HttpConfig {
+            address: None,
+            port: 80,
+            backlog: 4_096,
+            body,
+            content_type: "text/plain".to_owned(),
+        };
+        let mut server = shard(A, Http::new(http));
+        server
+            .with_app(Instant::ZERO, |http, sockets| http.start(sockets))
+            .unwrap();
+        let target = SocketAddrV4::new(A, 80);
+        let load = LoadConfig {
+            target,
+            host: "a".to_owned(),
+            path: "/".to_owned(),
+            connections,
+            close,
+        };
+        let mut client = shard(B, Load::new(load));
+        let mut now = Instant::ZERO;
+        let mut turn = || {
+            now += Duration::from_micros(10);
+            client.step(now);
+            carry(client.driver_mut(), server.driver_mut());
+            server.step(now);
+            carry(client.driver_mut(), server.driver_mut());
+            client.app().stats().responses()
+        };
+        // All connections are open before it counts.
+        while turn() < 4 * connections as u64 {}
+        group.bench_function(BenchmarkId::new(name, connections), |b| {
+            b.iter_custom(|requests| {
+                let until = turn() + requests;
+                let start = std::time::Instant::now();
+                while turn() < until {}
+                start.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, checksum, parse, flow_table, wheel, exchange);
+criterion_main!(benches);
