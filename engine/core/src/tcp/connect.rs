@@ -164,10 +164,11 @@ impl Shared {
         tcb.last_ack_sent = tcb.rcv_nxt;
         tcb.snd_wl1 = irs;
         tcb.snd_wnd = u32::from(window);
-        tcb.snd_wnd_max = window;
         if let Some(scale) = options.window_scale {
             tcb.set_scales(scale, self.config.window_scale());
         }
+        // Kept in the units of later windows.
+        tcb.snd_wnd_max = window >> tcb.snd_scale();
         if let Some(timestamps) = options.timestamps.filter(|_| self.config.timestamps) {
             tcb.set(TcbFlags::TIMESTAMPS);
             tcb.ts_recent = timestamps.value;

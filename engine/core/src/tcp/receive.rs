@@ -80,8 +80,14 @@ impl Shared {
         fin: bool,
     ) -> bool {
         let fills_gap = !tcb.reassembly.is_empty();
+        let (mut frame, mut fin) = (frame, fin);
+        if let Some(front) = self.chunks.front(tcb.reassembly) {
+            // What was kept from there on came first, and stays.
+            let room = front.seq.bytes_since(tcb.rcv_nxt) as usize;
+            fin &= frame.len() <= room;
+            frame.truncate(room);
+        }
         self.append(cx, tcb, frame);
-        let mut fin = fin;
         while let Some(front) = self.chunks.front(tcb.reassembly) {
             if front.seq.follows(tcb.rcv_nxt) {
                 break;

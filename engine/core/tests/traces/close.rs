@@ -1,0 +1,253 @@
+//! Closing and resetting (RFC 9293 section 3.6, RFC 5961, RFC 1337, RFC 6191).
+
+use crate::peer::{Peer, Told, seg};
+use ringmill_core::sockets::Closed;
+use ringmill_core::stats::DropReason;
+use ringmill_core::tcp::State;
+use ringmill_core::time::Duration;
+
+/// RFC 9293 section 3.6, figure 12.
+#[test]
+fn the_active_closer_goes_through_fin_wait_to_time_wait() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    assert_eq!(peer.shard.gauges().of(State::FinWait1), 1);
+    peer.sends(seg("A").seq(1).ack(2));
+    assert_eq!(peer.shard.gauges().of(State::FinWait2), 1);
+    peer.sends(seg("FA").seq(1).ack(2));
+    peer.expects(seg("A").seq(2).ack(2));
+    assert_eq!(peer.shard.gauges().of(State::TimeWait), 1);
+    peer.wait(Duration::from_secs(59));
+    assert_eq!(peer.shard.gauges().of(State::TimeWait), 1, "2 MSL");
+    peer.wait(Duration::from_secs(2));
+    assert_eq!(peer.shard.gauges().of(State::TimeWait), 0);
+    assert_eq!(peer.stats().tcp.time_wait_expired, 1);
+    peer.ends_clean();
+}
+
+/// FIN and ACK of ours in one: FIN-WAIT-1 goes straight to TIME-WAIT.
+#[test]
+fn a_fin_that_acknowledges_ours_ends_it_in_three() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("FA").seq(1).ack(2));
+    peer.expects(seg("A").seq(2).ack(2));
+    assert_eq!(peer.shard.gauges().of(State::TimeWait), 1);
+    peer.ends_clean();
+}
+
+#[test]
+fn the_passive_closer_goes_through_close_wait_to_last_ack() {
+    let mut peer = Peer::established();
+    peer.sends(seg("FA").seq(1).ack(1));
+    peer.expects(seg("A").seq(1).ack(2));
+    assert_eq!(peer.state(), Some(State::CloseWait));
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(2));
+    assert_eq!(peer.shard.gauges().of(State::LastAck), 1);
+    peer.sends(seg("A").seq(2).ack(2));
+    peer.ends_clean();
+}
+
+/// RFC 9293 section 3.6, figure 13.
+#[test]
+fn simultaneous_close() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("FA").seq(1).ack(1));
+    peer.expects(seg("A").seq(2).ack(2));
+    assert_eq!(peer.shard.gauges().of(State::Closing), 1);
+    peer.sends(seg("A").seq(2).ack(2));
+    assert_eq!(peer.shard.gauges().of(State::TimeWait), 1);
+    peer.ends_clean();
+}
+
+#[test]
+fn after_a_half_close_the_other_side_still_sends() {
+    let mut peer = Peer::established();
+    let id = peer.id();
+    peer.sockets(|_, sockets| sockets.shutdown(id).unwrap());
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("A").seq(1).ack(2));
+    peer.sends(seg("PA").seq(1).ack(2).data(b"still here"));
+    assert_eq!(peer.engine_reads(), b"still here");
+    peer.sends(seg("FA").seq(11).ack(2));
+    peer.expects(seg("A").seq(2).ack(12));
+    assert_eq!(
+        peer.state(),
+        Some(State::TimeWait),
+        "held until the application lets go"
+    );
+    assert_eq!(
+        peer.sockets(|_, sockets| sockets.receive(id).map(<[u8]>::len)),
+        Ok(0),
+        "end of the stream"
+    );
+    peer.engine_closes();
+    peer.ends_clean();
+}
+
+/// Both sides have closed; what was received and not read is still there.
+#[test]
+fn a_connection_that_is_over_can_be_read_to_its_end() {
+    let mut peer = Peer::established();
+    let id = peer.id();
+    peer.sends(seg("PFA").seq(1).ack(1).data(b"last words"));
+    peer.expects(seg("A").seq(1).ack(12));
+    peer.sockets(|_, sockets| sockets.shutdown(id).unwrap());
+    peer.expects(seg("FA").seq(1).ack(12));
+    peer.sends(seg("A").seq(12).ack(2));
+    assert_eq!(peer.state(), Some(State::Closed));
+    assert_eq!(peer.engine_reads(), b"last words");
+    peer.engine_closes();
+    peer.ends_clean();
+}
+
+/// Packet economy: the FIN rides on the last data, the ACK on the FIN.
+#[test]
+fn request_response_and_close_take_six_segments() {
+    let mut peer = Peer::new().listening();
+    peer.sends(seg("S").mss(1_460));
+    peer.expects(seg("SA").ack(1));
+    peer.sends(seg("PA").seq(1).ack(1).data(b"request"));
+    assert_eq!(peer.engine_reads(), b"request");
+    let id = peer.id();
+    peer.sockets(|_, sockets| {
+        sockets.send(id, b"response").unwrap();
+        sockets.close(id);
+    });
+    peer.expects(seg("FPA").seq(1).ack(8).data(b"response"));
+    peer.sends(seg("FA").seq(8).ack(10));
+    peer.expects(seg("A").seq(10).ack(9));
+    peer.ends_clean();
+}
+
+/// RFC 9293 section 3.10.7.4, TIME-WAIT: a repeated FIN is acknowledged and
+/// restarts 2 MSL. RFC 1337: a RST does nothing.
+#[test]
+fn time_wait_answers_a_repeated_fin_and_ignores_resets() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("FA").seq(1).ack(2));
+    peer.expects(seg("A").seq(2).ack(2));
+    peer.wait(Duration::from_secs(50));
+    peer.sends(seg("FA").seq(1).ack(2));
+    peer.expects(seg("A").seq(2).ack(2));
+    peer.sends(seg("R").seq(2));
+    peer.wait(Duration::from_secs(50));
+    assert_eq!(
+        peer.shard.gauges().of(State::TimeWait),
+        1,
+        "restarted, and not killed"
+    );
+    peer.wait(Duration::from_secs(11));
+    assert_eq!(peer.shard.gauges().of(State::TimeWait), 0);
+    peer.ends_clean();
+}
+
+/// RFC 9293 section 3.6.1 (MAY-2): a SYN past all that was received opens anew;
+/// an old one does not.
+#[test]
+fn time_wait_gives_way_to_a_new_syn_and_not_to_an_old_one() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("FA").seq(1).ack(2));
+    peer.expects(seg("A").seq(2).ack(2));
+    peer.sends(seg("S").seq(0));
+    peer.expects(seg("A").seq(2).ack(2));
+    peer.sends(seg("S").seq(100_000));
+    peer.expects_syn_ack_of(100_001);
+    assert_eq!(peer.stats().tcp.time_wait_reused, 1);
+}
+
+/// RFC 6191: with timestamps, a later one opens anew whatever the sequence number.
+#[test]
+fn time_wait_gives_way_to_a_later_timestamp() {
+    let mut peer = Peer::with(|_| ()).listening();
+    peer.sends(seg("S").ts(100, 0));
+    peer.expects(seg("SA").ack(1).ts(0, 0));
+    peer.sends(seg("A").seq(1).ack(1).ts(100, 0));
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1).ts(0, 0));
+    peer.sends(seg("FA").seq(1).ack(2).ts(101, 0));
+    peer.expects(seg("A").seq(2).ack(2).ts(0, 0));
+    peer.sends(seg("S").seq(0).ts(99, 0));
+    peer.expects(seg("A").seq(2).ack(2).ts(0, 0));
+    peer.sends(seg("S").seq(0).ts(102, 0));
+    peer.expects_syn_ack_of(1);
+}
+
+/// RFC 5961 section 3.2: exactly RCV.NXT resets, elsewhere in the window is
+/// challenged, outside is nothing.
+#[test]
+fn a_reset_counts_only_at_the_exact_number() {
+    let mut peer = Peer::established();
+    peer.sends(seg("R").seq(2));
+    peer.expects(seg("A").seq(1).ack(1));
+    peer.sends(seg("R").seq(100_000));
+    peer.sends(seg("R").seq(0));
+    peer.expects_nothing();
+    assert_eq!(peer.state(), Some(State::Established));
+    peer.sends(seg("R").seq(1));
+    assert_eq!(peer.told(), [Told::Accepted, Told::Closed(Closed::Reset)]);
+    peer.ends_clean();
+}
+
+/// RFC 5961 section 4.2.
+#[test]
+fn a_syn_on_a_connection_is_challenged() {
+    let mut peer = Peer::established();
+    for seq in [1, 5, 0, 100_000] {
+        peer.sends(seg("S").seq(seq));
+        peer.expects(seg("A").seq(1).ack(1));
+    }
+    assert_eq!(peer.state(), Some(State::Established));
+}
+
+/// RFC 9293 section 3.6.1 (SHLD-3): data that nobody will read is answered by RST.
+#[test]
+fn data_after_close_and_close_with_unread_data_reset() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("PA").seq(1).ack(2).data(b"too late"));
+    peer.expects(seg("RA").seq(2).ack(1));
+    assert_eq!(peer.dropped(DropReason::DataAfterClose), 1);
+    peer.ends_clean();
+
+    let mut peer = Peer::established();
+    peer.sends(seg("PA").seq(1).ack(1).data(b"unread"));
+    peer.engine_closes();
+    peer.expects(seg("RA").seq(1).ack(7));
+    peer.ends_clean();
+}
+
+/// An orphan whose peer never closes does not stay for ever.
+#[test]
+fn fin_wait_2_ends_by_its_timer() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("A").seq(1).ack(2));
+    peer.wait(Duration::from_secs(59));
+    assert_eq!(peer.shard.gauges().of(State::FinWait2), 1);
+    peer.wait(Duration::from_secs(2));
+    peer.ends_clean();
+}
+
+#[test]
+fn a_lost_fin_is_sent_again() {
+    let mut peer = Peer::established();
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.wait_ms(300);
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("FA").seq(1).ack(2));
+    peer.expects(seg("A").seq(2).ack(2));
+    peer.ends_clean();
+}

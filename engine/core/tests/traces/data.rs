@@ -1,0 +1,255 @@
+//! Data: acknowledgment, windows, Nagle, reassembly (RFC 9293 section 3.8).
+
+use crate::peer::{Peer, seg};
+use ringmill_core::sockets::{SocketError, SocketOptions};
+use ringmill_core::stats::DropReason;
+use ringmill_core::tcp::State;
+
+/// RFC 9293 section 3.8.6.3: a single segment may wait, 40 ms here; the second
+/// full-sized one is acknowledged at once.
+#[test]
+fn acknowledgments_wait_for_company_but_not_long() {
+    let mut peer = Peer::established();
+    peer.sends(seg("A").seq(1).ack(1).len(1_460));
+    peer.expects_nothing();
+    peer.wait_ms(39);
+    peer.expects_nothing();
+    peer.wait_ms(2);
+    peer.expects(seg("A").seq(1).ack(1_461));
+    peer.sends(seg("A").seq(1_461).ack(1).len(1_460));
+    peer.expects_nothing();
+    peer.sends(seg("A").seq(2_921).ack(1).len(1_460));
+    peer.expects(seg("A").seq(1).ack(4_381));
+}
+
+/// RFC 9293 section 3.10.7.4 (MUST-58, MUST-59): one ACK for all of a batch.
+#[test]
+fn a_batch_is_acknowledged_once() {
+    let mut peer = Peer::established();
+    for n in 0..8 {
+        peer.sends_without_pause(seg("A").seq(1 + n * 1_000).ack(1).len(1_000));
+    }
+    peer.sends(seg("PA").seq(8_001).ack(1).len(1_000));
+    peer.expects(seg("A").seq(1).ack(9_001));
+    peer.expects_nothing();
+    assert_eq!(peer.engine_reads().len(), 9_000);
+}
+
+/// RFC 9293 section 3.7.4 (SHLD-7, MUST-17).
+#[test]
+fn nagle_holds_a_small_segment_while_one_is_out_and_nodelay_does_not() {
+    let mut peer = Peer::established();
+    peer.engine_sends(b"one");
+    peer.expects(seg("A").seq(1).ack(1).data(b"one"));
+    peer.engine_sends(b"two");
+    peer.engine_sends(b"three");
+    peer.expects_nothing();
+    peer.sends(seg("A").seq(1).ack(4));
+    peer.expects(seg("A").seq(4).ack(1).data(b"twothree"));
+
+    let mut peer = Peer::new();
+    peer.sockets(|_, sockets| {
+        sockets
+            .listen(None, 80, 2, SocketOptions { nodelay: true })
+            .unwrap()
+    });
+    let mut peer = peer.handshake();
+    peer.engine_sends(b"one");
+    peer.expects(seg("A").seq(1).ack(1).data(b"one"));
+    peer.engine_sends(b"two");
+    peer.expects(seg("A").seq(4).ack(1).data(b"two"));
+}
+
+/// RFC 9293 section 3.8.6.1 (MUST-35 to 37, SHLD-29, SHLD-30): a closed window is
+/// probed at growing intervals for as long as the probes are answered.
+#[test]
+fn a_closed_window_is_probed_and_the_connection_stays_open() {
+    let mut peer = Peer::established();
+    peer.sends(seg("A").seq(1).ack(1).win(0));
+    peer.engine_sends(b"waiting");
+    peer.expects_nothing();
+    let mut waited = Vec::new();
+    let mut last = peer.now;
+    while waited.len() < 30 {
+        peer.wait_ms(100);
+        if let Some((probe, data)) = peer.takes_all().first() {
+            assert_eq!((probe.seq, data.len()), (peer.iss.unwrap() + 1, 1));
+            waited.push(peer.now.since(last).as_millis());
+            last = peer.now;
+            peer.sends(seg("A").seq(1).ack(1).win(0));
+        }
+    }
+    assert!(
+        waited.is_sorted() && waited[0] <= 300 && waited[29] >= 60_000,
+        "{waited:?}"
+    );
+    peer.sends(seg("A").seq(1).ack(1).win(100));
+    peer.expects(seg("A").seq(1).ack(1).data(b"waiting"));
+    assert_eq!(peer.state(), Some(State::Established));
+}
+
+#[test]
+fn probes_that_nobody_answers_end_the_connection() {
+    let mut peer = Peer::established();
+    peer.sends(seg("A").seq(1).ack(1).win(0));
+    peer.engine_sends(b"waiting");
+    peer.wait_ms(3_600_000);
+    assert_eq!(peer.stats().tcp.timeouts, 1);
+    peer.takes_all();
+    peer.ends_clean();
+}
+
+/// RFC 9293 section 3.8.6 (MUST-34): the window shrinks below what is in flight.
+#[test]
+fn a_window_that_shrinks_stops_new_data_only() {
+    let mut peer = Peer::established();
+    peer.engine_sends(&[b'x'; 4_380]);
+    for seq in [1, 1_461, 2_921] {
+        peer.expects(seg("A").seq(seq).ack(1).len(1_460));
+    }
+    peer.sends(seg("A").seq(1).ack(1_461).win(1_000));
+    peer.engine_sends(&[b'x'; 100]);
+    peer.expects_nothing();
+    peer.sends(seg("A").seq(1).ack(4_381).win(1_000));
+    peer.expects(seg("A").seq(4_381).ack(1).len(100));
+}
+
+/// RFC 9293 section 3.8.6.2.2 (MUST-39): the window opens in steps worth a segment.
+#[test]
+fn the_receiver_opens_its_window_in_steps_that_are_worth_it() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.receive_buffer = 8_000;
+    })
+    .listening()
+    .handshake();
+    for n in 0..8 {
+        peer.sends(seg("A").seq(1 + n * 1_000).ack(1).len(1_000));
+    }
+    peer.wait_ms(50);
+    let last = peer.takes_all().pop().unwrap().0;
+    assert_eq!(
+        (last.window, last.ack.bytes_since(last.ack)),
+        (0, 0),
+        "full"
+    );
+    // Data into a full buffer is a probe: it is answered and not taken.
+    peer.sends(seg("A").seq(8_001).ack(1).len(1));
+    peer.expects(seg("A").seq(1).ack(8_001).win(0));
+    let id = peer.id();
+    peer.sockets(|_, sockets| sockets.consume(id, 500));
+    peer.expects_nothing();
+    peer.sockets(|_, sockets| sockets.consume(id, 3_000));
+    peer.expects(seg("A").seq(1).ack(8_001).win(3_500));
+}
+
+/// RFC 9293 section 3.8.6.2.1 (MUST-38): no dribble into a dribbling window.
+#[test]
+fn the_sender_does_not_fill_small_openings() {
+    let mut peer = Peer::established();
+    peer.engine_sends(&[b'x'; 1_460]);
+    peer.expects(seg("A").seq(1).ack(1).len(1_460));
+    peer.engine_sends(&[b'x'; 3_000]);
+    peer.expects(seg("A").seq(1_461).ack(1).len(1_460));
+    peer.expects(seg("A").seq(2_921).ack(1).len(1_460));
+    // 40 bytes of window for the 80 that wait, with data in flight.
+    peer.sends(seg("A").seq(1).ack(1_461).win(2_960));
+    peer.expects_nothing();
+}
+
+/// Out of order, overlapping and repeated: the first copy of a byte is kept, and
+/// every such segment is acknowledged at once (RFC 5681 section 3.2).
+#[test]
+fn segments_out_of_order_are_put_together() {
+    let mut peer = Peer::established();
+    peer.sends(seg("A").seq(5).ack(1).data(b"EFGH"));
+    peer.expects(seg("A").seq(1).ack(1));
+    peer.sends(seg("A").seq(13).ack(1).data(b"MNOP"));
+    peer.expects(seg("A").seq(1).ack(1));
+    peer.sends(seg("A").seq(3).ack(1).data(b"CDefghIJ"));
+    peer.expects(seg("A").seq(1).ack(1));
+    peer.sends(seg("A").seq(7).ack(1).data(b"ghIJKLm"));
+    peer.expects(seg("A").seq(1).ack(1));
+    peer.sends(seg("A").seq(1).ack(1).data(b"ABc"));
+    let acks = peer.takes_all().len();
+    assert_eq!(peer.engine_reads(), b"ABCDEFGHIJKLMNOP");
+    assert_eq!(acks, 1, "the gap is filled: acknowledged at once");
+}
+
+/// A FIN past a gap waits for the gap.
+#[test]
+fn a_fin_out_of_order_counts_when_its_turn_comes() {
+    let mut peer = Peer::established();
+    peer.sends(seg("FA").seq(6).ack(1));
+    peer.expects(seg("A").seq(1).ack(1));
+    assert_eq!(peer.state(), Some(State::Established));
+    peer.sends(seg("A").seq(1).ack(1).data(b"hello"));
+    peer.expects(seg("A").seq(1).ack(7));
+    assert_eq!(peer.state(), Some(State::CloseWait));
+}
+
+/// CVE-2018-5390: thousands of one-byte segments with gaps between them.
+#[test]
+fn reassembly_is_bounded_and_keeps_no_frame_hostage() {
+    let mut peer = Peer::established();
+    for n in 0..5_000 {
+        peer.sends_without_pause(seg("A").seq(3 + 2 * n).ack(1).data(b"x"));
+    }
+    peer.sends(seg("A").seq(1).ack(1).data(b"a"));
+    assert!(
+        peer.shard.gauges().chunks <= 513,
+        "{:?}",
+        peer.shard.gauges()
+    );
+    assert!(peer.shard.gauges().held_frames <= 64);
+    assert!(peer.dropped(DropReason::ReassemblyFull) > 4_000);
+    peer.sends(seg("R").seq(2));
+    peer.takes_all();
+    peer.ends_clean();
+}
+
+/// RFC 7323 section 5: an older timestamp is answered and dropped; without one a
+/// segment of a connection that negotiated them is dropped (section 3.2).
+#[test]
+fn old_timestamps_and_missing_ones_are_refused() {
+    let mut peer = Peer::with(|_| ()).listening();
+    peer.sends(seg("S").mss(1_460).ts(1_000, 0));
+    peer.expects(seg("SA").ack(1).ts(0, 0));
+    peer.sends(seg("A").seq(1).ack(1).ts(1_001, 0));
+    peer.sends(seg("A").seq(1).ack(1).ts(999, 0).data(b"old"));
+    peer.expects(seg("A").seq(1).ack(1).ts(0, 0));
+    peer.sends(seg("A").seq(1).ack(1).data(b"bare"));
+    peer.expects_nothing();
+    assert_eq!(peer.dropped(DropReason::Paws), 2);
+    // A timestamp from beyond the left edge is not taken over (section 4.3).
+    peer.sends(seg("A").seq(100).ack(1).ts(9_000, 0).data(b"ahead"));
+    let ack = peer.takes_all().pop().unwrap().0;
+    assert_eq!(ack.options.timestamps.unwrap().echo, 1_001);
+    peer.sends(seg("A").seq(1).ack(1).ts(1_002, 0).data(b"new"));
+    peer.wait_ms(50);
+    let ack = peer.takes_all().pop().unwrap().0;
+    assert_eq!(ack.options.timestamps.unwrap().echo, 1_002);
+}
+
+#[test]
+fn a_full_send_buffer_would_block_and_says_when_it_no_longer_does() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.send_buffer = 10_000;
+    })
+    .listening()
+    .handshake();
+    let id = peer.id();
+    assert_eq!(
+        peer.sockets(|_, sockets| sockets.send(id, &[b'x'; 20_000])),
+        Ok(10_000)
+    );
+    assert_eq!(
+        peer.sockets(|_, sockets| sockets.send(id, b"x")),
+        Err(SocketError::WouldBlock)
+    );
+    // Six full segments; Nagle's algorithm holds the rest.
+    assert_eq!(peer.takes_all().len(), 6);
+    peer.sends(seg("A").seq(1).ack(8_761));
+    assert_eq!(peer.sockets(|_, sockets| sockets.send(id, b"x")), Ok(1));
+}

@@ -1,0 +1,253 @@
+//! Opening connections (RFC 9293 sections 3.5, 3.10.7.2 and 3.10.7.3).
+
+use crate::peer::{PEER, PORT, Peer, Told, seg};
+use ringmill_core::ports::PortRange;
+use ringmill_core::sockets::{Closed, ConnectError, SocketOptions};
+use ringmill_core::stats::DropReason;
+use ringmill_core::tcp::State;
+use ringmill_core::time::Duration;
+use std::net::SocketAddrV4;
+
+#[test]
+fn a_passive_open_is_three_segments() {
+    let mut peer = Peer::new().listening();
+    peer.sends(seg("S").mss(1_460).scale(7));
+    peer.expects(seg("SA").ack(1).mss(1_460).scale(0));
+    peer.sends(seg("A").seq(1).ack(1));
+    peer.expects_nothing();
+    assert_eq!(
+        (peer.state(), peer.told()),
+        (Some(State::Established), &[Told::Accepted][..])
+    );
+}
+
+#[test]
+fn an_active_open_acknowledges_at_once_when_there_is_nothing_to_say() {
+    let mut peer = Peer::new().connecting();
+    peer.expects(seg("S").mss(1_460).scale(0));
+    peer.sends(seg("SA").ack(1).mss(1_460));
+    peer.expects(seg("A").seq(1).ack(1));
+    assert_eq!(
+        (peer.state(), peer.told()),
+        (Some(State::Established), &[Told::Connected][..])
+    );
+}
+
+/// RFC 9293 section 3.5, figure 7 (MUST-10).
+#[test]
+fn simultaneous_open() {
+    let mut peer = Peer::new().connecting();
+    peer.expects(seg("S"));
+    peer.sends(seg("S"));
+    peer.expects(seg("SA").ack(1));
+    assert_eq!(peer.state(), Some(State::SynReceived));
+    peer.sends(seg("A").seq(1).ack(1));
+    peer.expects_nothing();
+    assert_eq!(peer.state(), Some(State::Established));
+}
+
+#[test]
+fn data_may_come_with_the_ack_that_completes_the_handshake() {
+    let mut peer = Peer::new().listening();
+    peer.sends(seg("S"));
+    peer.expects(seg("SA").ack(1));
+    peer.sends(seg("PA").seq(1).ack(1).data(b"hello"));
+    assert_eq!(peer.engine_reads(), b"hello");
+}
+
+/// RFC 6298: 1 s, then doubled; RFC 9293 MUST-23: at least 3 minutes in all.
+#[test]
+fn a_syn_that_nobody_answers_is_sent_again_and_then_given_up() {
+    let mut peer = Peer::new().connecting();
+    peer.expects(seg("S"));
+    for seconds in [1, 2, 4, 8, 16, 32, 64] {
+        peer.wait_ms(seconds * 1_000 - 10);
+        peer.expects_nothing();
+        peer.wait_ms(10 + 1);
+        peer.expects(seg("S"));
+        peer.now = peer.now - Duration::from_millis(1);
+    }
+    peer.wait_ms(121_000);
+    assert_eq!(peer.told(), [Told::Closed(Closed::TimedOut)]);
+    assert_eq!(peer.stats().tcp.attempt_fails, 1);
+    peer.ends_clean();
+}
+
+#[test]
+fn a_syn_ack_is_sent_again_and_a_repeated_syn_is_answered() {
+    let mut peer = Peer::new().listening();
+    peer.sends(seg("S"));
+    peer.expects(seg("SA").ack(1));
+    peer.wait_ms(1_100);
+    peer.expects(seg("SA").ack(1));
+    peer.sends(seg("S"));
+    peer.expects(seg("SA").ack(1));
+    peer.wait(Duration::from_secs(200));
+    assert!(peer.takes_all().len() == 4 && peer.shard.gauges().of(State::SynReceived) == 0);
+    peer.ends_clean();
+}
+
+#[test]
+fn a_refused_connect_is_told_as_refused() {
+    let mut peer = Peer::new().connecting();
+    peer.expects(seg("S"));
+    peer.sends(seg("RA").ack(1));
+    assert_eq!(peer.told(), [Told::Closed(Closed::Refused)]);
+    peer.ends_clean();
+}
+
+/// RFC 9293 section 3.10.7.3: a RST counts only with an acceptable ACK, and an
+/// unacceptable ACK is answered by a RST.
+#[test]
+fn segments_that_are_no_answer_to_the_syn_do_not_end_it() {
+    let mut peer = Peer::new().connecting();
+    peer.expects(seg("S"));
+    peer.sends(seg("RA").ack(2));
+    peer.sends(seg("R"));
+    peer.expects_nothing();
+    peer.sends(seg("SA").ack(5));
+    peer.expects(seg("R").seq(5));
+    assert_eq!(peer.state(), Some(State::SynSent));
+}
+
+/// RFC 9293 section 3.10.7.1.
+#[test]
+fn a_closed_port_answers_by_reset_and_never_a_reset_by_one() {
+    let mut peer = Peer::new();
+    peer.sends(seg("S"));
+    let reset = peer.takes_all().remove(0).0;
+    assert_eq!((reset.seq.0, reset.ack.bytes_since(reset.ack)), (0, 0));
+    peer.iss = Some(reset.seq);
+    peer.sends(seg("A").seq(9).ack(77));
+    peer.expects(seg("R").seq(77));
+    peer.sends(seg("R").seq(9));
+    peer.sends(seg("RA").seq(9).ack(3));
+    peer.expects_nothing();
+    assert_eq!(peer.dropped(DropReason::NoListener), 4);
+    peer.ends_clean();
+}
+
+/// RFC 9293 section 3.7.1: MUST-15 (536 without the option), and a floor under
+/// what a peer may ask for (CVE-2019-11479).
+#[test]
+fn the_segment_size_is_what_the_peer_says_within_reason() {
+    for (offered, expected) in [
+        (None, 536),
+        (Some(1), 88),
+        (Some(700), 700),
+        (Some(9_000), 1_460),
+    ] {
+        let mut peer = Peer::new().listening();
+        let syn = seg("S");
+        peer.sends(match offered {
+            Some(mss) => syn.mss(mss),
+            None => syn,
+        });
+        peer.expects(seg("SA").ack(1));
+        peer.sends(seg("A").seq(1).ack(1));
+        peer.engine_sends(&[b'x'; 1_460]);
+        peer.expects(seg("A").seq(1).ack(1).len(expected));
+        peer.takes_all();
+    }
+}
+
+/// RFC 7323 section 2: only if both offer it, never to a SYN's own window, and
+/// more than 14 is 14.
+#[test]
+fn window_scale_is_agreed_on_or_not_used() {
+    let offer = |config: &mut ringmill_core::stack::Config| {
+        config.tcp.timestamps = false;
+        config.tcp.receive_buffer = 1 << 20;
+    };
+    let mut peer = Peer::with(offer).listening();
+    peer.sends(seg("S").win(1_000).mss(1_460).scale(2));
+    peer.expects(seg("SA").ack(1).scale(5).win(65_535));
+    // A window of 250 is one of 1,000 bytes.
+    peer.sends(seg("A").seq(1).ack(1).win(250));
+    peer.engine_sends(&[b'x'; 3_000]);
+    peer.expects(seg("A").seq(1).ack(1).len(1_000));
+
+    let mut peer = Peer::with(offer).listening();
+    peer.sends(seg("S").win(500).mss(1_460));
+    let syn_ack = peer.expects(seg("SA").ack(1));
+    assert_eq!(syn_ack.options.window_scale, None);
+    peer.sends(seg("A").seq(1).ack(1).win(500));
+    peer.engine_sends(&[b'x'; 3_000]);
+    peer.expects(seg("A").seq(1).ack(1).len(500));
+}
+
+/// The SYN queue is full: a SYN is ignored. The accept queue is full: the ACK is
+/// ignored and the SYN-ACK comes again, until there is room.
+#[test]
+fn full_queues_ignore_and_let_the_peer_try_again() {
+    let mut peer = Peer::new().listening();
+    peer.sockets(|app, _| app.accepts = false);
+    for port in 1..=4 {
+        peer.port = 5_000 + port;
+        peer.sends(seg("S"));
+        peer.expects(seg("SA").ack(1));
+        if port < 3 {
+            // The backlog is 2.
+            peer.sends(seg("A").seq(1).ack(1));
+        }
+    }
+    peer.sends(seg("A").seq(1).ack(1));
+    assert_eq!(peer.dropped(DropReason::AcceptQueueFull), 1);
+    for port in 5..=7 {
+        peer.port = 5_000 + port;
+        peer.sends(seg("S"));
+    }
+    assert_eq!(
+        peer.dropped(DropReason::SynQueueFull),
+        1,
+        "four may be half open"
+    );
+    assert_eq!(peer.takes_all().len(), 2);
+    peer.port = 5_004;
+    peer.sockets(|app, sockets| {
+        app.accepts = true;
+        sockets.close_all_listeners();
+    });
+    let resets = peer.takes_all();
+    assert_eq!(
+        resets.len(),
+        6,
+        "two accepted and four half-open ones are reset: {resets:?}"
+    );
+    peer.ends_clean();
+}
+
+/// RFC 6056, EADDRNOTAVAIL: TIME-WAIT and connections hold ports.
+#[test]
+fn with_every_port_taken_a_connect_is_refused_here() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.ports = PortRange {
+            first: 7_000,
+            last: 7_001,
+        }
+    });
+    let target = SocketAddrV4::new(PEER, PORT);
+    let connect = |peer: &mut Peer| {
+        peer.sockets(|_, sockets| sockets.connect(target, 0, SocketOptions::default()))
+    };
+    assert!(connect(&mut peer).is_ok() && connect(&mut peer).is_ok());
+    assert_eq!(connect(&mut peer), Err(ConnectError::AddressNotAvailable));
+    assert_eq!(peer.stats().tcp.ports_exhausted, 1);
+    let other = SocketAddrV4::new(PEER, PORT + 1);
+    assert!(
+        peer.sockets(|_, sockets| sockets.connect(other, 0, SocketOptions::default()))
+            .is_ok()
+    );
+}
+
+/// RFC 1122 section 2.3.2: three requests, a second apart, then it has failed.
+#[test]
+fn a_peer_that_answers_no_arp_is_unreachable_within_seconds() {
+    let mut peer = Peer::new();
+    peer.answers_arp = false;
+    let mut peer = peer.connecting();
+    peer.expects_nothing();
+    peer.wait_ms(3_100);
+    assert_eq!(peer.told(), [Told::Closed(Closed::Unreachable)]);
+    peer.ends_clean();
+}

@@ -1,0 +1,521 @@
+//! The peer: builds segments by hand, reads what the engine sends, and keeps time.
+
+use ringmill_core::app::App;
+use ringmill_core::driver::memory::MemoryDriver;
+use ringmill_core::frame::{Frame, FramePool};
+use ringmill_core::seq::Seq;
+use ringmill_core::shard::Shard;
+use ringmill_core::sockets::{Closed, ConnectionId, ListenerId, SocketOptions, Sockets};
+use ringmill_core::stack::Config;
+use ringmill_core::stats::{DropReason, Stats};
+use ringmill_core::tcp::State;
+use ringmill_core::time::{Duration, Instant};
+use ringmill_core::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddress};
+use ringmill_core::wire::tcp::{Flags, Header, Options, Timestamps};
+use ringmill_core::wire::{ChecksumPolicy, arp, ipv4};
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+pub(crate) const ENGINE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+const ENGINE_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+/// The peer's initial sequence number: near the wrap, so that every trace
+/// that carries data crosses it.
+const PEER_ISN: Seq = Seq(u32::MAX - 9);
+pub(crate) const PORT: u16 = 80;
+const FRAMES: usize = 512;
+
+/// What the application was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Accepted,
+    Connected,
+    Closed(Closed),
+}
+
+/// An application that writes down what it is told, and does nothing by itself.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) told: Vec<Told>,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) accepts: bool,
+}
+
+impl App for Script {
+    fn on_acceptable(&mut self, sockets: &mut Sockets, listener: ListenerId) {
+        while self.accepts
+            && let Some(connection) = sockets.accept(listener)
+        {
+            self.connection = Some(connection);
+            self.told.push(Told::Accepted);
+        }
+    }
+    fn on_connected(&mut self, _: &mut Sockets, connection: ConnectionId) {
+        self.connection = Some(connection);
+        self.told.push(Told::Connected);
+    }
+    fn on_closed(&mut self, _: &mut Sockets, _: ConnectionId, _: u32, why: Closed) {
+        self.told.push(Told::Closed(why));
+    }
+}
+
+/// A segment, its numbers relative to both sides' initial ones.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Seg {
+    pub(crate) flags: Flags,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) window: Option<u16>,
+    pub(crate) options: Options,
+    pub(crate) data: Vec<u8>,
+}
+
+impl std::fmt::Debug for Seg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let start = String::from_utf8_lossy(&self.data[..self.data.len().min(16)]);
+        write!(
+            f,
+            "{:?} seq {} ack {} win {:?} ",
+            self.flags, self.seq, self.ack, self.window
+        )?;
+        write!(f, "{} bytes {start:?} {:?}", self.data.len(), self.options)
+    }
+}
+
+/// A segment with these flags, as letters: "S", "SA", "A", "FA", "R", "PA" ...
+pub(crate) fn seg(letters: &str) -> Seg {
+    let flags = letters.chars().fold(Flags(0), |flags, letter| {
+        flags
+            | match letter {
+                'F' => Flags::FIN,
+                'S' => Flags::SYN,
+                'R' => Flags::RST,
+                'P' => Flags::PSH,
+                'A' => Flags::ACK,
+                'U' => Flags::URG,
+                _ => panic!("no flag {letter}"),
+            }
+    });
+    Seg {
+        flags,
+        seq: 0,
+        ack: 0,
+        window: None,
+        options: Options::default(),
+        data: Vec::new(),
+    }
+}
+
+impl Seg {
+    pub(crate) fn seq(self, seq: u32) -> Seg {
+        Seg { seq, ..self }
+    }
+    pub(crate) fn ack(self, ack: u32) -> Seg {
+        Seg { ack, ..self }
+    }
+    pub(crate) fn win(self, window: u16) -> Seg {
+        Seg {
+            window: Some(window),
+            ..self
+        }
+    }
+    pub(crate) fn mss(mut self, mss: u16) -> Seg {
+        self.options.mss = Some(mss);
+        self
+    }
+    pub(crate) fn scale(mut self, shift: u8) -> Seg {
+        self.options.window_scale = Some(shift);
+        self
+    }
+    pub(crate) fn ts(mut self, value: u32, echo: u32) -> Seg {
+        self.options.timestamps = Some(Timestamps { value, echo });
+        self
+    }
+    pub(crate) fn data(self, bytes: &[u8]) -> Seg {
+        Seg {
+            data: bytes.to_vec(),
+            ..self
+        }
+    }
+    pub(crate) fn len(self, len: usize) -> Seg {
+        Seg {
+            data: vec![b'x'; len],
+            ..self
+        }
+    }
+}
+
+/// The peer, and the engine under test.
+pub(crate) struct Peer {
+    pub(crate) shard: Shard<MemoryDriver, Script>,
+    pub(crate) now: Instant,
+    pub(crate) port: u16,
+    pub(crate) engine_port: u16,
+    /// The engine's initial sequence number, once it has shown one.
+    pub(crate) iss: Option<Seq>,
+    sent: VecDeque<(Header, Vec<u8>)>,
+    pub(crate) answers_arp: bool,
+}
+
+impl Peer {
+    /// An engine without timestamps (they would blur the traces), listening.
+    pub(crate) fn new() -> Peer {
+        Peer::with(|config| config.tcp.timestamps = false)
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Peer {
+        let mut config = Config::new(ENGINE_MAC, ENGINE, 24);
+        config.tcp.max_connections = 64;
+        config.tcp.max_half_open = 4;
+        config.tcp.max_time_wait = 64;
+        config.tcp.max_held_frames = 64;
+        config.tcp.receive_buffer = 65_535;
+        change(&mut config);
+        let pool = FramePool::on_heap(FRAMES, 2_048);
+        let now = Instant::from_millis(1_000);
+        let script = Script {
+            accepts: true,
+            ..Script::default()
+        };
+        let shard = Shard::new(config, now, MemoryDriver::new(), pool, script);
+        Peer {
+            shard,
+            now,
+            port: 4_000,
+            engine_port: PORT,
+            iss: None,
+            sent: VecDeque::new(),
+            answers_arp: true,
+        }
+    }
+
+    pub(crate) fn listening(mut self) -> Peer {
+        self.sockets(|_, sockets| {
+            sockets
+                .listen(None, PORT, 2, SocketOptions::default())
+                .unwrap()
+        });
+        self
+    }
+
+    /// The engine connects to us; its SYN is the next thing to expect.
+    pub(crate) fn connecting(mut self) -> Peer {
+        self.port = PORT;
+        let id = self.sockets(|_, sockets| {
+            sockets
+                .connect(SocketAddrV4::new(PEER, PORT), 7, SocketOptions::default())
+                .unwrap()
+        });
+        self.shard
+            .with_app(self.now, |app, _| app.connection = Some(id));
+        self.settle();
+        self
+    }
+
+    /// A listening engine with one connection, established by hand.
+    pub(crate) fn established() -> Peer {
+        Peer::new().listening().handshake()
+    }
+
+    pub(crate) fn handshake(mut self) -> Peer {
+        self.sends(seg("S").win(65_535).mss(1_460));
+        self.expects(seg("SA").ack(1));
+        self.sends(seg("A").seq(1).ack(1).win(65_535));
+        self.expects_nothing();
+        assert_eq!(self.state(), Some(State::Established));
+        self
+    }
+
+    /// The same with timestamps where the engine offers them.
+    pub(crate) fn handshake_any(mut self) -> Peer {
+        self.sends(seg("S").win(65_535).mss(1_460).ts(1, 0));
+        self.iss = Some(self.takes_all()[0].0.seq);
+        self.sends(seg("A").seq(1).ack(1).win(65_535).ts(1, 0));
+        assert_eq!(self.state(), Some(State::Established));
+        self
+    }
+
+    /// A SYN-ACK of a new incarnation, which acknowledges `ack`.
+    #[track_caller]
+    pub(crate) fn expects_syn_ack_of(&mut self, ack: u32) {
+        let (header, _) = self.takes_all().pop().unwrap();
+        assert_eq!(header.flags, Flags::SYN | Flags::ACK);
+        assert_eq!(header.ack.bytes_since(PEER_ISN), ack);
+    }
+
+    /// Calls the application's side, and lets the engine act on it.
+    pub(crate) fn sockets<T>(&mut self, call: impl FnOnce(&mut Script, &mut Sockets) -> T) -> T {
+        let result = self.shard.with_app(self.now, call);
+        self.settle();
+        result
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.shard.app().connection.unwrap()
+    }
+
+    pub(crate) fn state(&mut self) -> Option<State> {
+        let id = self.shard.app().connection?;
+        self.shard
+            .with_app(self.now, |_, sockets| sockets.state(id))
+    }
+
+    pub(crate) fn engine_sends(&mut self, bytes: &[u8]) {
+        let id = self.id();
+        assert_eq!(
+            self.sockets(|_, sockets| sockets.send(id, bytes)),
+            Ok(bytes.len())
+        );
+    }
+
+    pub(crate) fn engine_closes(&mut self) {
+        let id = self.id();
+        self.sockets(|_, sockets| sockets.close(id));
+    }
+
+    /// Everything that has been received and not read.
+    pub(crate) fn engine_reads(&mut self) -> Vec<u8> {
+        let id = self.id();
+        self.sockets(|_, sockets| {
+            let mut all = Vec::new();
+            while let Ok(bytes @ [_, ..]) = sockets.receive(id) {
+                all.extend(bytes);
+                let len = bytes.len();
+                sockets.consume(id, len);
+            }
+            all
+        })
+    }
+
+    pub(crate) fn told(&self) -> &[Told] {
+        &self.shard.app().told
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.shard.stats()
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.stats().drops.of(reason)
+    }
+
+    /// A segment of the peer arrives.
+    pub(crate) fn sends(&mut self, segment: Seg) {
+        self.sends_without_pause(segment);
+        self.settle();
+    }
+
+    /// The same, with more to come in the same batch.
+    pub(crate) fn sends_without_pause(&mut self, segment: Seg) {
+        let frame = self.frame_of(&segment);
+        self.arrives(&frame);
+    }
+
+    /// Any frame arrives.
+    pub(crate) fn arrives(&mut self, bytes: &[u8]) {
+        self.shard.driver_mut().arrive(Frame::copied(bytes));
+    }
+
+    pub(crate) fn frame_of(&self, segment: &Seg) -> Vec<u8> {
+        let header = Header {
+            source_port: self.port,
+            destination_port: self.engine_port,
+            seq: PEER_ISN + segment.seq,
+            ack: self.iss.unwrap_or(Seq(0)) + segment.ack,
+            flags: segment.flags,
+            window: segment.window.unwrap_or(65_535),
+            urgent: 0,
+            options: segment.options,
+        };
+        frame(PEER, ENGINE, &header, &segment.data)
+    }
+
+    /// The next segment from the engine must be this. Windows and options count
+    /// only where the expectation names them.
+    #[track_caller]
+    pub(crate) fn expects(&mut self, expected: Seg) -> Header {
+        let Some((header, data)) = self.sent.pop_front() else {
+            panic!("nothing came, not {expected:?}")
+        };
+        if header.flags.contains(Flags::SYN) {
+            self.iss = Some(header.seq);
+            self.engine_port = header.source_port;
+        }
+        let has_ack = header.flags.contains(Flags::ACK);
+        let came = Seg {
+            flags: header.flags,
+            seq: self
+                .iss
+                .map_or(header.seq.0, |iss| header.seq.bytes_since(iss)),
+            ack: if has_ack {
+                header.ack.bytes_since(PEER_ISN)
+            } else {
+                0
+            },
+            window: expected.window.map(|_| header.window),
+            options: Options {
+                mss: expected.options.mss.and(header.options.mss),
+                window_scale: expected
+                    .options
+                    .window_scale
+                    .and(header.options.window_scale),
+                ..expected.options
+            },
+            data,
+        };
+        // PSH is told apart only where a trace is about it.
+        let ignore_push = Flags(expected.flags.0 | (came.flags.0 & Flags::PSH.0));
+        assert_eq!(
+            came,
+            Seg {
+                flags: ignore_push,
+                ..expected
+            }
+        );
+        header
+    }
+
+    #[track_caller]
+    pub(crate) fn expects_nothing(&mut self) {
+        assert!(self.sent.is_empty(), "{:?}", self.sent);
+    }
+
+    /// All that came and was not expected one by one.
+    pub(crate) fn takes_all(&mut self) -> Vec<(Header, Vec<u8>)> {
+        self.sent.drain(..).collect()
+    }
+
+    /// Time passes; the engine wakes whenever something is due.
+    pub(crate) fn wait(&mut self, length: Duration) {
+        let until = self.now + length;
+        while let Some(deadline) = self
+            .shard
+            .next_deadline()
+            .filter(|deadline| *deadline <= until)
+        {
+            self.now = self.now.max(deadline);
+            self.settle();
+        }
+        self.now = until;
+        self.settle();
+    }
+
+    pub(crate) fn wait_ms(&mut self, millis: u64) {
+        self.wait(Duration::from_millis(millis));
+    }
+
+    /// Steps until nothing moves, and takes down what was sent.
+    fn settle(&mut self) {
+        loop {
+            let moved = self.shard.step(self.now);
+            while let Some(sent) = self.shard.driver_mut().take_sent() {
+                self.read(sent.data());
+                self.shard.driver_mut().complete(sent);
+            }
+            if !moved && !self.shard.has_work() {
+                return;
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        let (ethernet, payload) = ethernet::Header::parse(bytes).unwrap();
+        if ethernet.ethertype == ETHERTYPE_ARP {
+            let request = arp::Packet::parse(payload).unwrap();
+            if self.answers_arp && request.operation == arp::Operation::Request {
+                self.arrives(&arp_frame(arp::Operation::Reply, PEER, request.sender_ip));
+            }
+            return;
+        }
+        assert_eq!(ethernet.destination, PEER_MAC);
+        let (ip, segment) = ipv4::Header::parse(payload).unwrap();
+        assert_eq!((ip.source, ip.destination), (ENGINE, PEER));
+        if ip.protocol == ipv4::PROTOCOL_TCP {
+            let (header, data) =
+                Header::parse(segment, ip.source, ip.destination, ChecksumPolicy::Full).unwrap();
+            self.sent.push_back((header, data.to_vec()));
+        }
+    }
+
+    /// The end of a trace: nothing more to say, and nothing held.
+    #[track_caller]
+    pub(crate) fn ends_clean(mut self) {
+        self.expects_nothing();
+        let gauges = self.shard.gauges();
+        assert_eq!(
+            (gauges.live(), gauges.chunks, gauges.timers, gauges.ports),
+            (0, 0, 0, 0),
+            "{gauges:?}"
+        );
+        assert_eq!(self.shard.frames_missing(), 0);
+        assert_eq!(
+            self.stats().tcp.established,
+            self.stats().tcp.closed,
+            "{:?}",
+            self.stats().tcp
+        );
+    }
+}
+
+pub(crate) fn arp_frame(
+    operation: arp::Operation,
+    sender_ip: Ipv4Addr,
+    target_ip: Ipv4Addr,
+) -> Vec<u8> {
+    let mut bytes = vec![0; ethernet::HEADER_LEN + arp::LEN];
+    ethernet::Header {
+        destination: ENGINE_MAC,
+        source: PEER_MAC,
+        ethertype: ETHERTYPE_ARP,
+    }
+    .emit(&mut bytes);
+    let packet = arp::Packet {
+        operation,
+        sender_mac: PEER_MAC,
+        sender_ip,
+        target_mac: ENGINE_MAC,
+        target_ip,
+    };
+    packet.emit(&mut bytes[ethernet::HEADER_LEN..]);
+    bytes
+}
+
+/// An IPv4 frame to the engine around `payload`.
+pub(crate) fn ip_frame(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut bytes = vec![0; ethernet::HEADER_LEN + ipv4::HEADER_LEN];
+    ethernet::Header {
+        destination: ENGINE_MAC,
+        source: PEER_MAC,
+        ethertype: ETHERTYPE_IPV4,
+    }
+    .emit(&mut bytes);
+    let header = ipv4::Header {
+        source,
+        destination,
+        protocol,
+        ttl: 64,
+        tos: 0,
+        payload_len: payload.len(),
+    };
+    header.emit(&mut bytes[ethernet::HEADER_LEN..]);
+    bytes.extend(payload);
+    bytes
+}
+
+pub(crate) fn frame(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    header: &Header,
+    data: &[u8],
+) -> Vec<u8> {
+    let mut segment = vec![0; header.len()];
+    segment.extend(data);
+    header.emit(&mut segment, source, destination);
+    ip_frame(source, destination, ipv4::PROTOCOL_TCP, &segment)
+}
