@@ -1,5 +1,8 @@
 //! The engine's parts, and two engines back to back, in memory.
 
+// A measurement that can't go on ends.
+#![allow(clippy::unwrap_used)]
+
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringmill_core::app::App;
 use ringmill_core::app::http::{Http, HttpConfig};

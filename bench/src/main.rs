@@ -124,48 +124,71 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-fn veth(rounds: usize, duration: Duration, connections: usize) -> anyhow::Result<Figures> {
-    type Measure<'a> = Box<dyn Fn() -> anyhow::Result<f64> + 'a>;
-    let measures: [(&'static str, &'static str, Measure); 5] = [
-        (
-            "raw AF_XDP ping-pong, 64 in flight",
-            "round trips/s",
-            Box::new(|| {
-                raw::run(PingPong {
-                    in_flight: 64,
-                    duration,
-                    mode: XdpMode::Native,
-                })
-            }),
-        ),
-        (
-            "kernel TCP, wrk to nginx, keep-alive",
-            "requests/s",
-            Box::new(|| kernel::run(Closing::KeepAlive, connections, duration)),
-        ),
-        (
-            "ringmill to ringmill, keep-alive",
-            "requests/s",
-            Box::new(|| pair::run(Closing::KeepAlive, connections, duration)),
-        ),
-        (
-            "kernel TCP, wrk to nginx, close",
-            "connections/s",
-            Box::new(|| kernel::run(Closing::Close, connections, duration)),
-        ),
-        (
-            "ringmill to ringmill, close",
-            "connections/s",
-            Box::new(|| pair::run(Closing::Close, connections, duration)),
-        ),
+/// What the table compares, in the order of a round.
+#[derive(Clone, Copy, Debug)]
+enum Measure {
+    Raw,
+    Kernel(Closing),
+    Ringmill(Closing),
+}
+
+impl Measure {
+    const ROUND: [Measure; 5] = [
+        Measure::Raw,
+        Measure::Kernel(Closing::KeepAlive),
+        Measure::Ringmill(Closing::KeepAlive),
+        Measure::Kernel(Closing::Close),
+        Measure::Ringmill(Closing::Close),
     ];
-    let mut rates = vec![Vec::new(); measures.len()];
-    for round in 1..=rounds {
-        for ((name, _, measure), rates) in measures.iter().zip(&mut rates) {
-            eprintln!("round {round} of {rounds}: {name}");
-            rates.push(measure()?);
+
+    fn name(self) -> &'static str {
+        match self {
+            Measure::Raw => "raw AF_XDP ping-pong, 64 in flight",
+            Measure::Kernel(Closing::KeepAlive) => "kernel TCP, wrk to nginx, keep-alive",
+            Measure::Kernel(Closing::Close) => "kernel TCP, wrk to nginx, close",
+            Measure::Ringmill(Closing::KeepAlive) => "ringmill to ringmill, keep-alive",
+            Measure::Ringmill(Closing::Close) => "ringmill to ringmill, close",
         }
     }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Measure::Raw => "round trips/s",
+            Measure::Kernel(Closing::KeepAlive) | Measure::Ringmill(Closing::KeepAlive) => {
+                "requests/s"
+            }
+            Measure::Kernel(Closing::Close) | Measure::Ringmill(Closing::Close) => "connections/s",
+        }
+    }
+
+    fn run(self, connections: usize, duration: Duration) -> anyhow::Result<f64> {
+        match self {
+            Measure::Raw => raw::run(PingPong {
+                in_flight: 64,
+                duration,
+                mode: XdpMode::Native,
+            }),
+            Measure::Kernel(closing) => kernel::run(closing, connections, duration),
+            Measure::Ringmill(closing) => pair::run(closing, connections, duration),
+        }
+    }
+}
+
+fn veth(rounds: usize, duration: Duration, connections: usize) -> anyhow::Result<Figures> {
+    let mut rates = vec![Vec::new(); Measure::ROUND.len()];
+    for round in 1..=rounds {
+        for (measure, rates) in Measure::ROUND.into_iter().zip(&mut rates) {
+            eprintln!("round {round} of {rounds}: {}", measure.name());
+            rates.push(measure.run(connections, duration)?);
+        }
+    }
+    let [
+        raw,
+        kernel_keep,
+        ringmill_keep,
+        kernel_close,
+        ringmill_close,
+    ] = [0, 1, 2, 3, 4];
     let ratio = |name, over: usize, under: usize, factor: f64| {
         let each: Vec<f64> = rates[over]
             .iter()
@@ -178,17 +201,37 @@ fn veth(rounds: usize, duration: Duration, connections: usize) -> anyhow::Result
         }
     };
     let ratios = vec![
-        ratio("ringmill over kernel, keep-alive", 2, 1, 1.0),
-        ratio("ringmill over kernel, close", 4, 3, 1.0),
-        ratio("ringmill keep-alive over the raw limit", 2, 0, 1.0),
-        ratio("ringmill close over a third of the raw limit", 4, 0, 3.0),
+        ratio(
+            "ringmill over kernel, keep-alive",
+            ringmill_keep,
+            kernel_keep,
+            1.0,
+        ),
+        ratio(
+            "ringmill over kernel, close",
+            ringmill_close,
+            kernel_close,
+            1.0,
+        ),
+        ratio(
+            "ringmill keep-alive over the raw limit",
+            ringmill_keep,
+            raw,
+            1.0,
+        ),
+        ratio(
+            "ringmill close over a third of the raw limit",
+            ringmill_close,
+            raw,
+            3.0,
+        ),
     ];
-    let series = measures
-        .iter()
+    let series = Measure::ROUND
+        .into_iter()
         .zip(rates)
-        .map(|(&(name, unit, _), rounds)| Series {
-            name,
-            unit,
+        .map(|(measure, rounds)| Series {
+            name: measure.name(),
+            unit: measure.unit(),
             median: median(&rounds),
             rounds,
         })

@@ -109,7 +109,7 @@ pub(crate) struct ServeArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArguments {
-    /// What to load: http://ADDRESS[:PORT][/PATH].
+    /// What to load, as `http://198.18.0.1:80/path`; port and path may be left out.
     #[arg(value_parser = values::url)]
     pub(crate) url: Url,
     /// The interface.

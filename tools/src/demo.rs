@@ -181,7 +181,7 @@ fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         control,
         duration: None,
     }
-    .to_end(drop);
+    .until_end(drop);
     conclude(
         arguments,
         &client,

@@ -166,7 +166,7 @@ pub(crate) struct Run<'a, D, A> {
 
 impl<D: Driver, A: Workload> Run<'_, D, A> {
     /// Steps until the run is over; a snapshot a second goes to `tell`.
-    pub(crate) fn to_end(mut self, mut tell: impl FnMut(Snapshot)) -> Ended {
+    pub(crate) fn until_end(mut self, mut tell: impl FnMut(Snapshot)) -> Ended {
         let start = self.clock.now();
         let end = self.duration.map(|length| start + length);
         let mut pace = Pace {

@@ -171,7 +171,7 @@ impl Job {
             control: self.control.clone(),
             duration: self.duration,
         };
-        let ended = run.to_end(tell);
+        let ended = run.until_end(tell);
         let (driver, pool, _) = shard.into_parts();
         Ok((driver, pool, ended))
     }

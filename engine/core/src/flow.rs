@@ -284,7 +284,7 @@ mod tests {
             let mut model: HashMap<u32, u64> = HashMap::new();
             let mut next = 0;
             for (pick, op) in ops {
-                let picked = model.iter().min_by_key(|(value, _)| u64::from(**value) ^ pick % 64).map(|(&v, &h)| (v, h));
+                let picked = model.iter().min_by_key(|(value, _)| u64::from(**value) ^ (pick % 64)).map(|(&v, &h)| (v, h));
                 match (op, picked) {
                     (0..4, _) => {
                         let hash = pick % tags * 0x9e37_79b9;

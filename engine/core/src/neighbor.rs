@@ -178,7 +178,8 @@ impl NeighborCache {
     /// known or asked for, else only when `create` (RFC 826: the packet was for
     /// us). True when the address had been asked for and now is known.
     pub fn learn(&mut self, now: Instant, ip: Ipv4Addr, mac: MacAddress, create: bool) -> bool {
-        if !self.entries.contains_key(&ip) && !(create && self.make_room(now)) {
+        let may_keep = self.entries.contains_key(&ip) || (create && self.make_room(now));
+        if !may_keep {
             return false;
         }
         self.memo = None;

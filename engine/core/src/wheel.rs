@@ -20,6 +20,7 @@ const LEVELS: usize = 7;
 const SLOTS: usize = 64;
 /// Sentinels of all slots, and one of the list of nodes that are due.
 const SENTINELS: usize = LEVELS * SLOTS + 1;
+#[expect(clippy::cast_possible_truncation, reason = "448")]
 const DUE: u32 = (LEVELS * SLOTS) as u32;
 const LAST_TICK: u64 = (1 << (6 * LEVELS)) - 1;
 
@@ -179,7 +180,7 @@ impl Wheel {
         }
         let differing = (self.elapsed ^ tick) | 1;
         let level = ((63 - differing.leading_zeros()) / 6) as usize;
-        let slot = (tick >> (6 * level)) as usize % SLOTS;
+        let slot = ((tick >> (6 * level)) & 63) as usize;
         self.occupied[level] |= 1 << slot;
         self.link(node, sentinel(level, slot));
     }

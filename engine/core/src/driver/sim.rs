@@ -149,12 +149,12 @@ impl Direction {
     /// When a frame of `len` bytes that is sent now arrives.
     fn arrival(&mut self, now: Instant, len: usize, rng: &mut Rng) -> Instant {
         let link = self.link;
-        let mut left = now;
-        if link.bandwidth > 0 {
-            let nanos = len as u64 * 8 * 1_000_000_000 / link.bandwidth;
-            left = now.max(self.bottleneck_free) + Duration::from_nanos(nanos);
-            self.bottleneck_free = left;
-        }
+        let bits = len as u64 * 8;
+        let left = match (bits * 1_000_000_000).checked_div(link.bandwidth) {
+            Some(nanos) => now.max(self.bottleneck_free) + Duration::from_nanos(nanos),
+            None => now,
+        };
+        self.bottleneck_free = left;
         let jitter = u64::try_from(link.jitter.as_nanos()).unwrap_or(0);
         let arrival = left + link.delay + Duration::from_nanos(rng.below(jitter + 1));
         if rng.chance(link.reordering) {

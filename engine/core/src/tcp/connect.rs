@@ -187,7 +187,7 @@ impl Shared {
         } else {
             State::Established
         };
-        tcb.snd_una = tcb.snd_una + 1;
+        tcb.snd_una += 1;
         tcb.snd_nxt = tcb.snd_una;
         tcb.snd_max = tcb.snd_una;
         tcb.recover = tcb.snd_una;
