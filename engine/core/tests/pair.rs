@@ -56,16 +56,16 @@ impl App for EchoClient {
     }
 
     fn on_readable(&mut self, sockets: &mut Sockets, connection: ConnectionId) {
-        loop {
-            let count = match sockets.receive(connection) {
-                Ok(bytes) => {
-                    for (n, &byte) in bytes.iter().enumerate() {
-                        assert_eq!(byte, pattern(self.received + n));
-                    }
-                    bytes.len()
-                }
-                Err(_) => break,
-            };
+        while let Ok(bytes) = sockets.receive(connection) {
+            let expected = (self.received..).map(pattern);
+            assert!(
+                bytes
+                    .iter()
+                    .copied()
+                    .zip(expected)
+                    .all(|(got, sent)| got == sent)
+            );
+            let count = bytes.len();
             assert!(count > 0, "the server closed first");
             self.received += count;
             sockets.consume(connection, count);
