@@ -46,6 +46,14 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
     if let Some(path) = &arguments.output.json {
         report.write_json(path)?;
     }
+    if let Figures::Load(load) = &ended.last.figures
+        && load.errors.ports_exhausted > 0
+    {
+        eprintln!(
+            "ringmill: every local port towards {} was taken, {} times (EADDRNOTAVAIL): more --addr, or a shorter --time-wait, lift it",
+            arguments.url.target, load.errors.ports_exhausted
+        );
+    }
     let exit = exit_of(&ended);
     if exit == Exit::Unreachable {
         eprintln!("ringmill: {}", unreachable_text(arguments, &ended));

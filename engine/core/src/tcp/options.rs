@@ -44,12 +44,13 @@ pub struct TcpConfig {
     /// R2 of established connections: retransmissions before giving up
     /// (RFC 9293 section 3.8.3). 15 take more than 100 s (SHLD-11).
     pub retransmits_max: u8,
-    /// R2 of a SYN: 6 retransmissions are 127 s, and the wait for the last adds up
-    /// to more than 3 min only from 7 on (MUST-23).
+    /// R2 of a SYN: with 7 retransmissions it is given up after 247 s, more than the
+    /// 3 min of MUST-23.
     pub syn_retransmits_max: u8,
     /// SYN-ACK retransmissions before a half-open connection is forgotten.
     pub syn_ack_retransmits_max: u8,
-    /// Held-back ACKs ride on data and FIN; off, every segment is answered alone.
+    /// Acknowledgments ride on data and FIN, one for a batch (RFC 9293, MUST-58);
+    /// off, each that is due leaves at once as a segment of its own.
     pub packet_economy: bool,
 }
 

@@ -125,6 +125,26 @@ fn request_response_and_close_take_six_segments() {
     peer.ends_clean();
 }
 
+/// The same without packet economy: each acknowledgment is a segment of its own.
+#[test]
+fn without_packet_economy_acknowledgments_travel_alone() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.packet_economy = false;
+    })
+    .listening()
+    .handshake();
+    peer.sends(seg("PFA").seq(1).ack(1).data(b"request"));
+    peer.expects(seg("A").seq(1).ack(9));
+    assert_eq!(peer.engine_reads(), b"request");
+    peer.engine_sends(b"response");
+    peer.expects(seg("PA").seq(1).ack(9).data(b"response"));
+    peer.engine_closes();
+    peer.expects(seg("FA").seq(9).ack(9));
+    peer.sends(seg("A").seq(9).ack(10));
+    peer.ends_clean();
+}
+
 /// RFC 9293 section 3.10.7.4, TIME-WAIT: a repeated FIN is acknowledged and
 /// restarts 2 MSL. RFC 1337: a RST does nothing.
 #[test]
