@@ -264,6 +264,9 @@ impl Report {
                 counts_text(&dropped)
             }
         )?;
+        let Environment { kernel, cores, .. } = &self.environment;
+        writeln!(out, "  machine    Linux {kernel}, {cores} cores")?;
+        writeln!(out, "  repeat     {}", self.command.join(" "))?;
         let EndFigures {
             aborted,
             time_wait,

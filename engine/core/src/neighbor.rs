@@ -95,6 +95,8 @@ pub struct NeighborCache {
     /// before them went.
     memo: Option<(Ipv4Addr, MacAddress, Instant)>,
     pending: usize,
+    /// No probe is due before this: what a step without probes looks at.
+    no_probe_before: Instant,
     failed_frames: Vec<Frame>,
     newly_failed: bool,
 }
@@ -107,6 +109,7 @@ impl NeighborCache {
             entries: BTreeMap::new(),
             memo: None,
             pending: 0,
+            no_probe_before: Instant::ZERO,
             failed_frames: Vec::new(),
             newly_failed: false,
         }
@@ -137,17 +140,23 @@ impl NeighborCache {
                 Resolution::Reachable(mac)
             }
             State::Known(mac) => {
+                // Stale: used, and probed as well. The deadline may lie behind.
                 entry.probing = true;
+                self.no_probe_before = Instant::ZERO;
                 Resolution::Reachable(mac)
             }
             State::Failed if now >= entry.deadline => {
                 entry.state = State::Incomplete;
                 entry.probes = 0;
                 entry.probing = true;
+                self.no_probe_before = Instant::ZERO;
                 Resolution::Pending
             }
             State::Failed => Resolution::Failed,
-            State::Incomplete => Resolution::Pending,
+            State::Incomplete => {
+                self.no_probe_before = self.no_probe_before.min(entry.deadline);
+                Resolution::Pending
+            }
         }
     }
 
@@ -236,7 +245,7 @@ impl NeighborCache {
 
     /// The next address to send a request for; call until there is none.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Ipv4Addr> {
-        if self.next_deadline()? > now {
+        if now < self.no_probe_before {
             return None;
         }
         let mut found = None;
@@ -259,6 +268,9 @@ impl NeighborCache {
             self.failed_frames.append(&mut entry.pending);
             self.newly_failed = true;
             self.memo = None;
+        }
+        if found.is_none() {
+            self.no_probe_before = self.next_deadline().unwrap_or(Instant::FAR_FUTURE);
         }
         found
     }

@@ -61,6 +61,13 @@ fn nginx_counts_the_same_2xx_with_keep_alive_and_with_every_way_to_close() {
             "{more:?}: {report:#}"
         );
         assert_came_home(&report);
+        // TIME-WAIT stands on the side that closes first.
+        let waits = figure(&report, "/end/time_wait");
+        assert_eq!(
+            waits > 64,
+            more.contains(&"--close=fin"),
+            "{more:?}: {report:#}"
+        );
     }
 }
 

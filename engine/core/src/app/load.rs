@@ -286,6 +286,10 @@ impl Load {
         if keep_alive && self.config.close == CloseMode::KeepAlive {
             return self.request(sockets, index);
         }
+        if self.config.close == CloseMode::Server && !keep_alive {
+            // The server closes first, as it was asked to; its FIN is next.
+            return;
+        }
         if let Some(connection) = slot.connection.take() {
             match self.config.close {
                 CloseMode::Rst => sockets.abort(connection),
@@ -349,7 +353,10 @@ impl Load {
         sockets.consume(connection, progress.consumed);
         match progress.outcome {
             Outcome::Partial => return true,
-            Outcome::Complete { keep_alive } => self.complete(sockets, index, keep_alive),
+            Outcome::Complete { keep_alive } => {
+                self.complete(sockets, index, keep_alive);
+                return true;
+            }
             Outcome::Malformed => self.fail(sockets, index, |errors| &mut errors.malformed),
             Outcome::Truncated => self.fail(sockets, index, |errors| &mut errors.closed_early),
         }
