@@ -137,7 +137,7 @@ fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         arguments,
         &client,
         &server,
-        &Report::new(&client, start, &description, MTU),
+        &Report::new(&client, start, &description, MTU, client_job.cores),
     )
 }
 
@@ -186,7 +186,7 @@ fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         arguments,
         &client,
         &server,
-        &Report::new(&client, start, "memory", MTU),
+        &Report::new(&client, start, "memory", MTU, job.cores),
     )
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
     let start = job.clock.now();
     let mut live = Live::new(start, arguments.output.quiet);
     let ended = port.run(load, &job, |_, _| Ok(()), |snapshot| live.tell(snapshot))?;
-    let report = Report::new(&ended, start, &description, mtu);
+    let report = Report::new(&ended, start, &description, mtu, job.cores);
     print!("{}", report.text());
     if let Some(path) = &arguments.output.json {
         report.write_json(path)?;

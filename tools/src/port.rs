@@ -125,6 +125,8 @@ pub(crate) struct Job {
     pub(crate) control: Control,
     pub(crate) duration: Option<Duration>,
     pub(crate) core: Option<usize>,
+    /// Cores that the process may use: asked for before a thread is pinned to one.
+    pub(crate) cores: usize,
     pub(crate) pcap: Option<std::path::PathBuf>,
 }
 
@@ -141,6 +143,7 @@ impl Job {
             control,
             duration,
             core,
+            cores: affinity::cores().len(),
             pcap: output.pcap.clone(),
         })
     }

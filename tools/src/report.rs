@@ -127,7 +127,7 @@ fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
 
 impl Report {
     /// The report of a run that started at `start` on a port described by `port`.
-    pub(crate) fn new(ended: &Ended, start: Instant, port: &str, mtu: u32) -> Report {
+    pub(crate) fn new(ended: &Ended, start: Instant, port: &str, mtu: u32, cores: usize) -> Report {
         let last = &ended.last;
         let seconds = ended.drained_at.since(start).as_secs_f64().max(1e-9);
         let load = match &last.figures {
@@ -162,7 +162,7 @@ impl Report {
                     .unwrap_or_default()
                     .trim()
                     .to_owned(),
-                cores: std::thread::available_parallelism().map_or(1, usize::from),
+                cores,
                 port: port.to_owned(),
                 mtu,
             },

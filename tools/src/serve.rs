@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
             port.run(Echo, &job, listen, tell)?
         }
     };
-    let report = Report::new(&ended, start, &description, mtu);
+    let report = Report::new(&ended, start, &description, mtu, job.cores);
     print!("{}", report.text());
     if let Some(path) = &arguments.output.json {
         report.write_json(path)?;
