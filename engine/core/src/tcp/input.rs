@@ -11,7 +11,7 @@ use crate::flow::FlowKey;
 use crate::frame::Frame;
 use crate::seq::Seq;
 use crate::stats::DropReason;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Header};
 
 /// A segment without its data, which is the window of the frame beside it.
@@ -46,6 +46,9 @@ enum Verdict {
 /// While probes of a closed window are answered their interval doubles only this
 /// often, which leaves room for the ones that are not answered to be counted.
 const ANSWERED_PROBE_BACKOFF: u8 = 9;
+
+/// Between the RST that ends a peer's old connection and the SYN again.
+const SYN_AFTER_RESET: Duration = Duration::from_millis(2);
 
 /// A step's answer: go on to the next step, or be done with the segment.
 type Step<T = ()> = Result<T, DropReason>;
@@ -132,6 +135,12 @@ impl Shared {
         if has_ack && (ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_max)) {
             if !flags.contains(Flags::RST) {
                 self.send_reset(tcb.key, ack, None);
+                if tcb.backoff == 0 {
+                    // The peer still has an old connection of this flow, which the
+                    // RST ends: the SYN follows at once rather than in a second.
+                    // As Linux does it (tcp_rcv_synsent_state_process).
+                    tcb.arm(Timer::Retransmit, cx.now, SYN_AFTER_RESET);
+                }
             }
             return Err(DropReason::BadAck);
         }

@@ -110,6 +110,21 @@ fn segments_that_are_no_answer_to_the_syn_do_not_end_it() {
     assert_eq!(peer.state(), Some(State::SynSent));
 }
 
+/// RFC 9293 section 3.5.1, figure 9: the peer is still in TIME-WAIT or half open
+/// on this flow. The RST ends that, and the SYN does not wait a second to follow.
+#[test]
+fn an_old_connection_at_the_peer_costs_two_milliseconds() {
+    let mut peer = Peer::new().connecting();
+    peer.expects(seg("S"));
+    peer.sends(seg("A").seq(300).ack(5_000));
+    peer.expects(seg("R").seq(5_000));
+    peer.wait_ms(3);
+    peer.expects(seg("S"));
+    peer.sends(seg("SA").ack(1));
+    peer.expects(seg("A").seq(1).ack(1));
+    assert_eq!(peer.state(), Some(State::Established));
+}
+
 /// RFC 9293 section 3.10.7.1.
 #[test]
 fn a_closed_port_answers_by_reset_and_never_a_reset_by_one() {
