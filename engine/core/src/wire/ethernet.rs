@@ -46,7 +46,8 @@ impl FromStr for MacAddress {
         for byte in &mut bytes {
             let part = parts
                 .next()
-                .filter(|part| part.len() == 2)
+                // from_str_radix alone would take "+2".
+                .filter(|part| part.len() == 2 && !part.starts_with('+'))
                 .ok_or(MacAddressError)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| MacAddressError)?;
         }
@@ -125,6 +126,7 @@ mod tests {
             "02:00:00:00:00",
             "02:00:00:00:00:0a:01",
             "2:0:0:0:0:a",
+            "+2:00:00:00:00:0a",
             "02:00:00:00:00:0g",
         ] {
             assert!(text.parse::<MacAddress>().is_err(), "{text}");
