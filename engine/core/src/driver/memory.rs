@@ -89,10 +89,13 @@ impl Driver for MemoryDriver {
     }
 
     fn tx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
-        self.outstanding += batch.len();
-        self.sent.extend(batch.drain(Batch::CAPACITY));
-        self.outstanding -= self.completed.len();
+        // A copied frame is of no pool, so nothing of one is out with it.
+        for frame in batch.drain(Batch::CAPACITY) {
+            self.outstanding += usize::from(!frame.is_copied());
+            self.sent.push_back(frame);
+        }
         for frame in self.completed.drain(..) {
+            self.outstanding -= usize::from(!frame.is_copied());
             pool.free(frame);
         }
     }
@@ -104,5 +107,110 @@ impl Driver for MemoryDriver {
 
     fn drops(&self) -> DriverDrops {
         self.drops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port, its pool, and a batch that is empty between steps.
+    struct End {
+        port: MemoryDriver,
+        pool: FramePool,
+    }
+
+    impl End {
+        fn new(frames: usize) -> End {
+            End {
+                port: MemoryDriver::new(),
+                pool: FramePool::on_heap(frames, 64),
+            }
+        }
+
+        fn send(&mut self, frame: Frame) {
+            let mut batch = Batch::new();
+            batch.push(frame);
+            self.port.tx(Instant::ZERO, &mut self.pool, &mut batch);
+        }
+
+        /// What arrived, given back to the pool at once.
+        fn receive(&mut self) -> usize {
+            let mut batch = Batch::new();
+            self.port.rx(Instant::ZERO, &mut self.pool, &mut batch);
+            let count = batch.len();
+            for frame in batch.drain(Batch::CAPACITY) {
+                self.pool.free(frame);
+            }
+            count
+        }
+
+        fn collect_completions(&mut self) {
+            self.port
+                .tx(Instant::ZERO, &mut self.pool, &mut Batch::new());
+        }
+
+        fn is_whole(&self) -> bool {
+            self.pool.available() + self.port.held() == self.pool.total()
+        }
+    }
+
+    #[test]
+    fn a_frame_that_arrives_is_paid_for_and_the_pools_stay_whole() {
+        let (mut a, mut b) = (End::new(2), End::new(2));
+        let frame = a.pool.alloc().unwrap();
+        let address = frame_address(&frame);
+        a.send(frame);
+        carry(&mut a.port, &mut b.port);
+        assert!(a.is_whole() && b.is_whole());
+
+        let mut batch = Batch::new();
+        b.port.rx(Instant::ZERO, &mut b.pool, &mut batch);
+        let arrived = batch.drain(1).next().unwrap();
+        assert_eq!(frame_address(&arrived), address, "moved, not copied");
+        b.pool.free(arrived);
+        carry(&mut a.port, &mut b.port);
+        a.collect_completions();
+        assert_eq!((a.pool.available(), b.pool.available()), (2, 2));
+        assert_eq!((a.port.held(), b.port.held()), (0, 0));
+    }
+
+    #[test]
+    fn an_empty_pool_loses_the_frame_and_sends_it_home() {
+        let (mut a, mut b) = (End::new(1), End::new(0));
+        let frame = a.pool.alloc().unwrap();
+        a.send(frame);
+        carry(&mut a.port, &mut b.port);
+        assert_eq!(b.receive(), 0);
+        assert_eq!(b.port.drops().rx_no_frame, 1);
+        carry(&mut a.port, &mut b.port);
+        a.collect_completions();
+        assert_eq!((a.pool.available(), a.port.held()), (1, 0));
+    }
+
+    #[test]
+    fn a_copied_frame_is_of_no_pool_and_is_held_by_none() {
+        let (mut a, mut b) = (End::new(2), End::new(2));
+        a.send(Frame::copied(b"kept elsewhere"));
+        assert!(a.is_whole(), "sent: {} held", a.port.held());
+        carry(&mut a.port, &mut b.port);
+        assert_eq!(b.receive(), 1);
+        carry(&mut a.port, &mut b.port);
+        a.collect_completions();
+        assert!(a.is_whole() && b.is_whole(), "{} held", a.port.held());
+    }
+
+    #[test]
+    fn a_copied_frame_over_a_wire_that_completes_it_is_held_by_none() {
+        let mut a = End::new(2);
+        a.send(Frame::copied(b"kept elsewhere"));
+        let sent = a.port.take_sent().unwrap();
+        a.port.complete(sent);
+        a.collect_completions();
+        assert!(a.is_whole());
+    }
+
+    fn frame_address(frame: &Frame) -> *const u8 {
+        frame.data().as_ptr()
     }
 }
