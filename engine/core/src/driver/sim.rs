@@ -9,7 +9,7 @@ use crate::frame::Frame;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// How bad one direction of a wire is. Probabilities are in millionths.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,17 +30,18 @@ pub struct Link {
     pub jitter: Duration,
     /// The bottleneck, in bits a second; none if 0.
     pub bandwidth: u64,
-    /// Frames that may wait at the bottleneck; the next is lost. None if 0.
+    /// Frames that may be at the bottleneck, the one that passes it among them;
+    /// the next is lost. Any number if 0.
     pub queue: usize,
 }
 
-/// One direction: its link, and when its last frame has passed.
+/// One direction: its link, and the frames that the next one must wait for.
 #[derive(Debug, Default)]
 struct Direction {
     link: Link,
-    bottleneck_free: Instant,
     last_arrival: Instant,
-    waiting: usize,
+    /// When each frame at the bottleneck will have passed it.
+    waiting: VecDeque<Instant>,
     lost: u64,
 }
 
@@ -91,12 +92,7 @@ impl SimWire {
             let Some(Reverse(InFlight { to_b, bytes, .. })) = self.in_flight.pop() else {
                 return;
             };
-            let (direction, port) = if to_b {
-                (&mut self.a_to_b, &mut *b)
-            } else {
-                (&mut self.b_to_a, &mut *a)
-            };
-            direction.waiting = direction.waiting.saturating_sub(1);
+            let port = if to_b { &mut *b } else { &mut *a };
             port.arrive(Frame::copied(&bytes));
         }
     }
@@ -120,9 +116,7 @@ impl SimWire {
         } = self;
         let direction = if to_b { a_to_b } else { b_to_a };
         let link = direction.link;
-        let is_full =
-            link.queue > 0 && direction.waiting >= link.queue && direction.bottleneck_free > now;
-        if is_full || rng.chance(link.loss) {
+        if direction.is_full(now) || rng.chance(link.loss) {
             direction.lost += 1;
             return;
         }
@@ -132,7 +126,6 @@ impl SimWire {
         }
         let arrival = direction.arrival(now, bytes.len(), rng);
         let copies = 1 + usize::from(rng.chance(link.duplication));
-        direction.waiting += copies;
         for _ in 0..copies {
             self.serial += 1;
             self.in_flight.push(Reverse(InFlight {
@@ -146,15 +139,25 @@ impl SimWire {
 }
 
 impl Direction {
+    /// The bottleneck's queue has no room for a frame that is sent now.
+    fn is_full(&mut self, now: Instant) -> bool {
+        while self.waiting.pop_front_if(|passed| *passed <= now).is_some() {}
+        self.link.queue > 0 && self.waiting.len() >= self.link.queue
+    }
+
     /// When a frame of `len` bytes that is sent now arrives.
     fn arrival(&mut self, now: Instant, len: usize, rng: &mut Rng) -> Instant {
         let link = self.link;
         let bits = len as u64 * 8;
         let left = match (bits * 1_000_000_000).checked_div(link.bandwidth) {
-            Some(nanos) => now.max(self.bottleneck_free) + Duration::from_nanos(nanos),
+            Some(nanos) => {
+                let free = self.waiting.back().map_or(now, |passed| now.max(*passed));
+                let left = free + Duration::from_nanos(nanos);
+                self.waiting.push_back(left);
+                left
+            }
             None => now,
         };
-        self.bottleneck_free = left;
         let jitter = u64::try_from(link.jitter.as_nanos()).unwrap_or(0);
         let arrival = left + link.delay + Duration::from_nanos(rng.below(jitter + 1));
         if rng.chance(link.reordering) {
@@ -254,6 +257,22 @@ mod tests {
         };
         let arrived = sent_over(link, 3, 200);
         assert!((20..30).contains(&arrived.len()), "{}", arrived.len());
+    }
+
+    #[test]
+    fn frames_past_the_bottleneck_take_no_room_in_its_queue() {
+        // A frame comes each microsecond and takes 2 us, so at most 8 of 16
+        // wait at once; all are still on the long wire behind when the last comes.
+        let link = Link {
+            bandwidth: 32_000_000,
+            queue: 10,
+            delay: Duration::from_millis(1),
+            duplication: 1_000_000,
+            ..Link::default()
+        };
+        let arrived = sent_over(link, 3, 16);
+        assert!(arrived.iter().step_by(2).map(|(n, _)| *n).eq(0..16));
+        assert_eq!(arrived.len(), 32, "each twice");
     }
 
     #[test]
