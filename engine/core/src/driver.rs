@@ -21,14 +21,10 @@ pub trait Driver {
     fn rx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch);
 
     /// Takes frames off the front of `batch` to send them; those that find no
-    /// room now stay in it. Frames whose sending is complete go back to `pool`.
+    /// room now stay in it, in front of what the caller adds for the next call.
+    /// Frames whose sending is complete go back to `pool`.
     /// Called every step, with an empty batch too, so that completions return.
     fn tx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch);
-
-    /// How many frames the next `tx` will take.
-    fn tx_room(&self) -> usize {
-        Batch::CAPACITY
-    }
 
     /// When the driver will next have something to receive, if it knows: a
     /// simulated wire does, a real one can't.

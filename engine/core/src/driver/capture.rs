@@ -26,6 +26,9 @@ pub struct Capture<D, W: Write> {
     driver: D,
     writer: Option<PcapNgWriter<W>>,
     error: Option<PcapError>,
+    /// Frames at the front of the batch to send that are written already: they
+    /// found no room when they were first offered, and will come again.
+    waiting: usize,
     /// What to add to an instant to stamp a frame.
     wall_clock_offset: Duration,
 }
@@ -48,6 +51,7 @@ impl<D: Driver, W: Write> Capture<D, W> {
             driver,
             writer: Some(writer),
             error: None,
+            waiting: 0,
             wall_clock_offset,
         })
     }
@@ -95,17 +99,12 @@ impl<D: Driver, W: Write> Driver for Capture<D, W> {
     }
 
     fn tx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
-        // What finds no room now is written when it leaves: written first, for
-        // afterwards it is the driver's, and then the rest is known to be later.
-        let room = self.driver.tx_room().min(batch.len());
-        for frame in batch.iter().take(room) {
+        // Written when it is first offered, for afterwards it is the driver's.
+        for frame in batch.iter().skip(self.waiting) {
             self.write(now, frame, OUTBOUND);
         }
         self.driver.tx(now, pool, batch);
-    }
-
-    fn tx_room(&self) -> usize {
-        self.driver.tx_room()
+        self.waiting = batch.len();
     }
 
     fn next_arrival(&self) -> Option<Instant> {
@@ -186,6 +185,52 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Takes one frame at a time, as a transmit ring that is nearly full.
+    struct Narrow(MemoryDriver);
+
+    impl Driver for Narrow {
+        fn rx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+            self.0.rx(now, pool, batch);
+        }
+        fn tx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+            let mut first = Batch::new();
+            for frame in batch.drain(1) {
+                first.push(frame);
+            }
+            self.0.tx(now, pool, &mut first);
+        }
+        fn held(&self) -> usize {
+            self.0.held()
+        }
+        fn drops(&self) -> DriverDrops {
+            self.0.drops()
+        }
+    }
+
+    #[test]
+    fn a_frame_that_waits_for_room_is_written_once() {
+        let mut pool = FramePool::on_heap(4, 64);
+        let narrow = Narrow(MemoryDriver::new());
+        let mut capture = Capture::new(narrow, Vec::new(), Duration::ZERO).unwrap();
+        let mut batch = Batch::new();
+        batch.push(frame(b"first"));
+        batch.push(frame(b"second"));
+        capture.tx(Instant::ZERO, &mut pool, &mut batch);
+        batch.push(frame(b"third"));
+        while !batch.is_empty() {
+            capture.tx(Instant::ZERO, &mut pool, &mut batch);
+        }
+        let written = capture.finish().1.unwrap();
+        let mut reader = PcapNgReader::new(&written[..]).unwrap();
+        let mut seen = Vec::new();
+        while let Some(block) = reader.next_block() {
+            if let Block::EnhancedPacket(packet) = block.unwrap() {
+                seen.push(packet.data.to_vec());
+            }
+        }
+        assert_eq!(seen, [&b"first"[..], b"second", b"third"]);
     }
 
     #[test]
