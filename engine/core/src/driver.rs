@@ -4,9 +4,10 @@
 //! is given the shard's pool at each call, so that every free frame has one
 //! home. The AF_XDP driver is in the `ringmill` crate; the ones here need no
 //! machine: [`memory`] (two engines back to back), [`sim`] (a seeded bad wire in
-//! virtual time) and [`capture`] (writes what passes any of them as pcapng).
+//! virtual time, of two [`link`]s) and [`capture`] (writes what passes any of them as pcapng).
 
 pub mod capture;
+pub mod link;
 pub mod memory;
 pub mod sim;
 

@@ -5,8 +5,9 @@
 
 use ringmill_core::app::App;
 use ringmill_core::app::echo::Echo;
+use ringmill_core::driver::link::Link;
 use ringmill_core::driver::memory::{MemoryDriver, carry};
-use ringmill_core::driver::sim::{Link, SimWire};
+use ringmill_core::driver::sim::SimWire;
 use ringmill_core::frame::FramePool;
 use ringmill_core::rng::Rng;
 use ringmill_core::shard::Shard;
@@ -228,6 +229,7 @@ fn bad_link(rng: &mut Rng) -> Link {
         jitter: Duration::from_micros(u64::from(up_to(5_000))),
         bandwidth: u64::from(up_to(3)) * 20_000_000,
         queue: 20 + up_to(100) as usize,
+        ..Link::default()
     }
 }
 

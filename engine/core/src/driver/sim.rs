@@ -1,49 +1,16 @@
-//! A bad wire in virtual time: loss, delay, jitter, reordering, duplication,
-//! corruption and a bottleneck, all drawn from one seed.
+//! A bad wire in virtual time: a [`Pipe`] each way, and all its faults drawn from
+//! one seed.
 //!
 //! Its ports are [`MemoryDriver`]s. What one end sends is copied onto the wire,
 //! comes home at once, and arrives at the other end when its time has come.
 
+use super::link::{Link, Pipe};
 use super::memory::MemoryDriver;
 use crate::frame::Frame;
 use crate::rng::Rng;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
-
-/// How bad one direction of a wire is. Probabilities are in millionths.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Link {
-    /// Frames that vanish.
-    pub loss: u32,
-    /// Frames that arrive twice.
-    pub duplication: u32,
-    /// Frames of which one bit is flipped.
-    pub corruption: u32,
-    /// Frames that are overtaken: they take `reordering_delay` longer.
-    pub reordering: u32,
-    /// How long those take.
-    pub reordering_delay: Duration,
-    /// Time on the wire.
-    pub delay: Duration,
-    /// Up to this much more, uniformly; it never reorders by itself.
-    pub jitter: Duration,
-    /// The bottleneck, in bits a second; none if 0.
-    pub bandwidth: u64,
-    /// Frames that may be at the bottleneck, the one that passes it among them;
-    /// the next is lost. Any number if 0.
-    pub queue: usize,
-}
-
-/// One direction: its link, and the frames that the next one must wait for.
-#[derive(Debug, Default)]
-struct Direction {
-    link: Link,
-    last_arrival: Instant,
-    /// When each frame at the bottleneck will have passed it.
-    waiting: VecDeque<Instant>,
-    lost: u64,
-}
+use std::collections::BinaryHeap;
 
 /// Frames on their way, the earliest first; equal times in the order of sending.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,8 +25,8 @@ struct InFlight {
 #[derive(Debug)]
 pub struct SimWire {
     rng: Rng,
-    a_to_b: Direction,
-    b_to_a: Direction,
+    a_to_b: Pipe,
+    b_to_a: Pipe,
     in_flight: BinaryHeap<Reverse<InFlight>>,
     serial: u64,
 }
@@ -67,14 +34,10 @@ pub struct SimWire {
 impl SimWire {
     /// A wire whose faults replay exactly from `seed`.
     pub fn new(seed: u64, a_to_b: Link, b_to_a: Link) -> SimWire {
-        let direction = |link| Direction {
-            link,
-            ..Direction::default()
-        };
         SimWire {
             rng: Rng::from_seed(seed),
-            a_to_b: direction(a_to_b),
-            b_to_a: direction(b_to_a),
+            a_to_b: Pipe::new(a_to_b),
+            b_to_a: Pipe::new(b_to_a),
             in_flight: BinaryHeap::new(),
             serial: 0,
         }
@@ -104,7 +67,7 @@ impl SimWire {
 
     /// Frames that the wire lost, in both directions.
     pub fn lost(&self) -> u64 {
-        self.a_to_b.lost + self.b_to_a.lost
+        self.a_to_b.lost() + self.b_to_a.lost()
     }
 
     fn send(&mut self, now: Instant, mut bytes: Vec<u8>, to_b: bool) {
@@ -114,22 +77,14 @@ impl SimWire {
             b_to_a,
             ..
         } = self;
-        let direction = if to_b { a_to_b } else { b_to_a };
-        let link = direction.link;
-        if direction.is_full(now) || rng.chance(link.loss) {
-            direction.lost += 1;
+        let pipe = if to_b { a_to_b } else { b_to_a };
+        let Some(arrival) = pipe.enter(now, &mut bytes, rng) else {
             return;
-        }
-        if rng.chance(link.corruption) {
-            let bit = usize::try_from(rng.below(bytes.len() as u64 * 8)).unwrap_or(0);
-            bytes[bit / 8] ^= 1 << (bit % 8);
-        }
-        let arrival = direction.arrival(now, bytes.len(), rng);
-        let copies = 1 + usize::from(rng.chance(link.duplication));
-        for _ in 0..copies {
+        };
+        for _ in 0..arrival.copies {
             self.serial += 1;
             self.in_flight.push(Reverse(InFlight {
-                arrival,
+                arrival: arrival.at,
                 serial: self.serial,
                 to_b,
                 bytes: bytes.clone(),
@@ -138,41 +93,12 @@ impl SimWire {
     }
 }
 
-impl Direction {
-    /// The bottleneck's queue has no room for a frame that is sent now.
-    fn is_full(&mut self, now: Instant) -> bool {
-        while self.waiting.pop_front_if(|passed| *passed <= now).is_some() {}
-        self.link.queue > 0 && self.waiting.len() >= self.link.queue
-    }
-
-    /// When a frame of `len` bytes that is sent now arrives.
-    fn arrival(&mut self, now: Instant, len: usize, rng: &mut Rng) -> Instant {
-        let link = self.link;
-        let bits = len as u64 * 8;
-        let left = match (bits * 1_000_000_000).checked_div(link.bandwidth) {
-            Some(nanos) => {
-                let free = self.waiting.back().map_or(now, |passed| now.max(*passed));
-                let left = free + Duration::from_nanos(nanos);
-                self.waiting.push_back(left);
-                left
-            }
-            None => now,
-        };
-        let jitter = u64::try_from(link.jitter.as_nanos()).unwrap_or(0);
-        let arrival = left + link.delay + Duration::from_nanos(rng.below(jitter + 1));
-        if rng.chance(link.reordering) {
-            return arrival + link.reordering_delay;
-        }
-        self.last_arrival = self.last_arrival.max(arrival);
-        self.last_arrival
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::driver::Driver as _;
     use crate::frame::{Batch, FramePool};
+    use crate::time::Duration;
 
     /// Sends `count` numbered frames a microsecond apart: what arrives, and when.
     fn sent_over(link: Link, seed: u64, count: u8) -> Vec<(u8, Instant)> {
