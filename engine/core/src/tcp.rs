@@ -27,6 +27,7 @@ mod state;
 mod tcb;
 mod time_wait;
 mod timers;
+mod transitions;
 
 pub use chunks::SourceId;
 pub(crate) use chunks::{Chunks, Content};
@@ -39,6 +40,7 @@ pub(crate) use output::{Emitter, Payload};
 pub use rtt::RtoBounds;
 pub use state::State;
 pub(crate) use tcb::{Events, Tcb, TcbFlags};
+pub use transitions::{Action, Event, Transition};
 
 use crate::flow::{FlowHasher, FlowKey, FlowTable};
 use crate::frame::FramePool;

@@ -3,6 +3,7 @@
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
 use super::time_wait::TimeWait;
+use super::transitions::{Action, Event};
 use super::{Closed, ClosedEvent, ConnectionId, Cx, Flow, Shared, Tcp};
 
 impl Tcp {
@@ -12,16 +13,17 @@ impl Tcp {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
         };
-        match tcb.state {
-            State::SynSent => return self.finish(cx, index, Closed::Aborted),
-            // The state changes when the handshake is complete.
-            State::SynReceived => {}
-            State::Established => tcb.state = State::FinWait1,
-            State::CloseWait => tcb.state = State::LastAck,
-            _ => return,
+        if tcb.state == State::Closed {
+            return;
         }
-        tcb.set(TcbFlags::FIN_QUEUED);
-        self.shared.queue_output(index, tcb);
+        match tcb.on(Event::Close) {
+            Action::SendFin | Action::QueueFin => {
+                tcb.set(TcbFlags::FIN_QUEUED);
+                self.shared.queue_output(index, tcb);
+            }
+            Action::Delete => self.finish(cx, index, Closed::Aborted),
+            _ => {}
+        }
     }
 
     /// The application lets go of the connection. Unread data makes it a reset
@@ -49,17 +51,18 @@ impl Tcp {
     /// ABORT (RFC 9293 section 3.10.5): a RST where the peer knows of us, and
     /// everything of the connection is gone.
     pub(crate) fn abort(&mut self, cx: &mut Cx, index: u32) {
+        self.end_by(cx, index, Event::Abort);
+    }
+
+    /// Ends a connection that nobody will ask for any more, by an event that may
+    /// owe the peer a RST.
+    pub(crate) fn end_by(&mut self, cx: &mut Cx, index: u32, event: Event) {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
         };
         tcb.set(TcbFlags::ORPHAN);
-        match tcb.state {
-            State::SynReceived
-            | State::Established
-            | State::FinWait1
-            | State::FinWait2
-            | State::CloseWait => self.shared.reset_connection(tcb),
-            _ => {}
+        if tcb.on(event) == Action::SendReset {
+            self.shared.reset_connection(tcb);
         }
         self.finish(cx, index, Closed::Aborted);
     }
@@ -117,7 +120,6 @@ impl Tcp {
             tcb.unset(TcbFlags::ACTIVE);
             self.shared.ports.release(&tcb.key);
         }
-        tcb.state = State::Closed;
         tcb.timer = Timer::Idle;
     }
 
@@ -127,7 +129,6 @@ impl Tcp {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
         };
-        tcb.state = State::TimeWait;
         if !tcb.is(TcbFlags::ORPHAN) {
             // It waits here, to be read to its end.
             tcb.timer = Timer::Idle;
@@ -173,7 +174,7 @@ impl Shared {
 
     fn count_end(&mut self, tcb: &Tcb, why: Closed) {
         let stats = &mut self.stats;
-        if matches!(tcb.state, State::SynSent | State::SynReceived) {
+        if !tcb.is(TcbFlags::ESTABLISHED) {
             stats.attempt_fails += 1;
             return;
         }

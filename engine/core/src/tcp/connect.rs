@@ -4,6 +4,7 @@
 use super::congestion::Congestion;
 use super::state::State;
 use super::tcb::{Minutes, Tcb, TcbFlags, Timer};
+use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, Shared, SocketOptions, Tcp};
 use crate::flow::{FlowHasher, FlowKey};
 use crate::seq::Seq;
@@ -38,6 +39,7 @@ impl IssGenerator {
 /// What is known of a connection when its control block is made.
 pub(crate) struct Opening {
     pub(crate) key: FlowKey,
+    /// The state that it opens from.
     pub(crate) state: State,
     pub(crate) iss: Seq,
     pub(crate) flags: TcbFlags,
@@ -92,11 +94,12 @@ impl Tcp {
         let iss = self.shared.iss.iss(cx.now, &key);
         let mut tcb = self.shared.make_tcb(&Opening {
             key,
-            state: State::SynSent,
+            state: State::Closed,
             iss,
             flags: TcbFlags::ACTIVE,
             options,
         });
+        tcb.on(Event::ActiveOpen);
         tcb.token = token;
         tcb.set(TcbFlags::SYN_DUE);
         let generation = tcb.generation;
@@ -178,15 +181,14 @@ impl Shared {
         tcb.congestion = Congestion::new(tcb.mss);
     }
 
-    /// The handshake is complete: SND.UNA passes our SYN.
-    pub(crate) fn establish(&mut self, tcb: &mut Tcb) {
-        // A CLOSE during a simultaneous open takes effect now (section 3.10.4).
-        let closing = tcb.is(TcbFlags::FIN_QUEUED);
-        tcb.state = if closing {
-            State::FinWait1
-        } else {
-            State::Established
-        };
+    /// The handshake is complete by `event`: SND.UNA passes our SYN.
+    pub(crate) fn establish(&mut self, tcb: &mut Tcb, event: Event) {
+        tcb.on(event);
+        tcb.set(TcbFlags::ESTABLISHED);
+        if tcb.is(TcbFlags::FIN_QUEUED) {
+            // A CLOSE during a simultaneous open takes effect now (section 3.10.4).
+            tcb.on(Event::Close);
+        }
         tcb.snd_una += 1;
         tcb.snd_nxt = tcb.snd_una;
         tcb.snd_max = tcb.snd_una;

@@ -6,6 +6,7 @@
 
 use super::state::State;
 use super::tcb::{Events, Minutes, Tcb, TcbFlags, Timer};
+use super::transitions::{Action, Event};
 use super::{Closed, Cx, Flow, Shared, Tcp};
 use crate::flow::FlowKey;
 use crate::frame::Frame;
@@ -41,6 +42,17 @@ enum Verdict {
     Ends(Closed),
     /// It ends, and the peer is told by a RST.
     Aborts(DropReason),
+}
+
+impl Verdict {
+    /// What an action that the table asks for means to the record.
+    fn of(action: Action) -> Verdict {
+        match action {
+            Action::StartTimeWait => Verdict::TimeWait,
+            Action::End(why) => Verdict::Ends(why),
+            _ => Verdict::Stays,
+        }
+    }
 }
 
 /// While probes of a closed window are answered their interval doubles only this
@@ -105,7 +117,7 @@ impl Tcp {
             Ok(Verdict::Ends(Closed::Normally)) => self.end_normally(cx, index),
             Ok(Verdict::Ends(why)) => self.finish(cx, index, why),
             Ok(Verdict::Aborts(reason)) => {
-                self.abort(cx, index);
+                self.end_by(cx, index, Event::TextAfterClose);
                 return Err(reason);
             }
         }
@@ -145,11 +157,13 @@ impl Shared {
             return Err(DropReason::BadAck);
         }
         if flags.contains(Flags::RST) {
-            return if has_ack {
-                Ok(Verdict::Ends(Closed::Refused))
+            let event = if has_ack {
+                Event::Reset
             } else {
-                Err(DropReason::BadReset)
+                Event::ResetElsewhere
             };
+            let end = tcb.ends_on(event).ok_or(DropReason::BadReset)?;
+            return Ok(Verdict::Ends(end));
         }
         if !flags.contains(Flags::SYN) {
             return Err(DropReason::NoAck);
@@ -157,13 +171,13 @@ impl Shared {
         self.take_syn(cx.now, tcb, seq, &options, window);
         if !has_ack {
             // Simultaneous open (section 3.5, figure 7; MUST-10).
-            tcb.state = State::SynReceived;
+            tcb.on(Event::Syn);
             tcb.set(TcbFlags::SYN_DUE);
             self.queue_output(index, tcb);
             return Ok(Verdict::Stays);
         }
         self.sample_rtt(cx.now, tcb, ack);
-        self.establish(tcb);
+        self.establish(tcb, Event::SynAck);
         self.acknowledge(cx, index, tcb);
         self.notify(index, tcb, Events::CONNECTED);
         // Data and FIN beside the SYN start one number after it.
@@ -175,7 +189,11 @@ impl Shared {
             ..*segment
         };
         let fin = self.receive(cx, index, tcb, &rest, frame)?;
-        Ok(if fin { Self::fin(tcb) } else { Verdict::Stays })
+        Ok(if fin {
+            Verdict::of(tcb.on(Event::Fin))
+        } else {
+            Verdict::Stays
+        })
     }
 
     /// All other states of a control block (RFC 9293 section 3.10.7.4).
@@ -250,14 +268,8 @@ impl Shared {
             self.challenge(cx, tcb);
             return Err(DropReason::BadReset);
         }
-        match tcb.state {
-            State::SynReceived => Ok(Verdict::Ends(Closed::Refused)),
-            // RFC 1337: TIME-WAIT is not ended by a RST.
-            State::TimeWait => Err(DropReason::BadReset),
-            // All was delivered both ways; the peer just does not wait.
-            State::Closing | State::LastAck => Ok(Verdict::Ends(Closed::Normally)),
-            _ => Ok(Verdict::Ends(Closed::Reset)),
-        }
+        let end = tcb.ends_on(Event::Reset).ok_or(DropReason::BadReset)?;
+        Ok(Verdict::Ends(end))
     }
 
     /// Fourth: SYN on a connection that has one (RFC 5961 section 4.2).
@@ -286,7 +298,7 @@ impl Shared {
                 self.send_reset(tcb.key, ack, None);
                 return Err(DropReason::BadAck);
             }
-            self.establish(tcb);
+            self.establish(tcb, Event::AckOfSyn);
             self.notify(index, tcb, Events::CONNECTED);
         }
         // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.
@@ -414,19 +426,14 @@ impl Shared {
 
     /// Fifth, at its end: what the acknowledgment of our FIN changes.
     fn after_ack(&mut self, cx: &mut Cx, tcb: &mut Tcb) -> Verdict {
-        let is_fin_acked = !tcb.is(TcbFlags::FIN_QUEUED);
-        match tcb.state {
-            State::FinWait1 if is_fin_acked => {
-                tcb.state = State::FinWait2;
-                if tcb.is(TcbFlags::ORPHAN) {
-                    tcb.arm(Timer::FinWait2, cx.now, self.config.fin_wait_2);
-                }
-                Verdict::Stays
-            }
-            State::Closing if is_fin_acked => Verdict::TimeWait,
-            State::LastAck if is_fin_acked => Verdict::Ends(Closed::Normally),
-            _ => Verdict::Stays,
+        if !tcb.state.may_see(Event::AckOfFin) || tcb.is(TcbFlags::FIN_QUEUED) {
+            return Verdict::Stays;
         }
+        let action = tcb.on(Event::AckOfFin);
+        if tcb.state == State::FinWait2 && tcb.is(TcbFlags::ORPHAN) {
+            tcb.arm(Timer::FinWait2, cx.now, self.config.fin_wait_2);
+        }
+        Verdict::of(action)
     }
 
     /// Seventh and eighth: the segment text and the FIN.
@@ -451,18 +458,11 @@ impl Shared {
             return Ok(Verdict::Aborts(DropReason::DataAfterClose));
         }
         let fin = self.receive(cx, index, tcb, segment, frame)?;
-        Ok(if fin { Self::fin(tcb) } else { Verdict::Stays })
-    }
-
-    /// Eighth: the peer's FIN has been received in order.
-    fn fin(tcb: &mut Tcb) -> Verdict {
-        match tcb.state {
-            State::SynReceived | State::Established => tcb.state = State::CloseWait,
-            State::FinWait1 => tcb.state = State::Closing,
-            State::FinWait2 => return Verdict::TimeWait,
-            _ => {}
-        }
-        Verdict::Stays
+        Ok(if fin {
+            Verdict::of(tcb.on(Event::Fin))
+        } else {
+            Verdict::Stays
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use super::input::micros;
 use super::reset::header;
 use super::state::State;
 use super::tcb::TcbFlags;
+use super::transitions::{Action, Event};
 use super::{ConnectionId, Cx, Flow, Segment, SocketOptions, Tcp};
 use crate::flow::FlowKey;
 use crate::seq::Seq;
@@ -194,22 +195,26 @@ impl Tcp {
         segment: &Segment,
     ) -> Result<(), DropReason> {
         let flags = segment.header.flags;
-        let Some(listener) = self.listener_for(&segment.key) else {
-            self.shared.reset_stray(segment);
-            return Err(DropReason::NoListener);
+        let listener = self.listener_for(&segment.key);
+        let (event, reason) = match flags {
+            _ if flags.contains(Flags::RST) => (Event::Reset, DropReason::BadReset),
+            _ if flags.contains(Flags::ACK) => (Event::BadAck, DropReason::NoListener),
+            // A FIN beside the SYN is no connection request of any stack's.
+            _ if flags.contains(Flags::SYN) && !flags.contains(Flags::FIN) => {
+                (Event::Syn, DropReason::NoListener)
+            }
+            _ => (Event::NoAck, DropReason::NoAck),
         };
-        if flags.contains(Flags::RST) {
-            return Err(DropReason::BadReset);
+        let state = listener.map_or(State::Closed, |_| State::Listen);
+        match (state.on(event).action, listener) {
+            (Action::SendSynAck, Some(listener)) => self.open_half(cx, listener, segment),
+            (Action::SendReset, _) => {
+                self.shared.reset_stray(segment);
+                Err(DropReason::NoListener)
+            }
+            (_, Some(_)) => Err(reason),
+            (_, None) => Err(DropReason::NoListener),
         }
-        if flags.contains(Flags::ACK) {
-            self.shared.reset_stray(segment);
-            return Err(DropReason::NoListener);
-        }
-        // A FIN beside the SYN is no connection request of any stack's.
-        if !flags.contains(Flags::SYN) || flags.contains(Flags::FIN) {
-            return Err(DropReason::NoAck);
-        }
-        self.open_half(cx, listener, segment)
     }
 
     fn open_half(
@@ -341,12 +346,13 @@ impl Tcp {
         }
         let opening = Opening {
             key: record.key,
-            state: State::SynReceived,
+            state: State::Listen,
             iss: record.iss,
             flags: TcbFlags::default(),
             options: listener.options,
         };
         let mut tcb = self.shared.make_tcb(&opening);
+        tcb.on(Event::Syn);
         let syn = Options {
             mss: record.mss,
             window_scale: record.window_scale,
@@ -355,7 +361,7 @@ impl Tcp {
         };
         self.shared
             .take_syn(cx.now, &mut tcb, record.irs, &syn, record.window);
-        self.shared.establish(&mut tcb);
+        self.shared.establish(&mut tcb, Event::AckOfSyn);
         if record.retransmits == 0 {
             // Karn: a SYN-ACK sent twice is no sample (RFC 6298 section 3).
             tcb.rtt.sample(micros(cx.now).wrapping_sub(record.sent_us));

@@ -10,6 +10,7 @@ use super::input::micros;
 use super::reset::header;
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
+use super::transitions::Event;
 use super::{Closed, Cx, Flow, Shared, Tcp};
 use crate::flow::FlowKey;
 use crate::frame::FramePool;
@@ -135,8 +136,8 @@ impl Tcp {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
         };
-        if tcb.state == State::SynSent {
-            return self.finish(cx, index, Closed::Unreachable);
+        if let Some(why) = tcb.ends_on(Event::Unreachable) {
+            return self.finish(cx, index, why);
         }
         if tcb.timer == Timer::Idle && (tcb.has_unsent() || tcb.has_unacknowledged()) {
             let rto = tcb.rtt.rto(self.shared.config.rto, tcb.backoff);
@@ -157,12 +158,12 @@ impl Tcp {
         let Some(Flow::Connection(index)) = self.lookup(key) else {
             return false;
         };
-        let Some(tcb) = self.connections.get(index) else {
+        let Some(tcb) = self.connections.get_mut(index) else {
             return false;
         };
         // RFC 5927 section 4.1: the quoted segment must be one in flight.
         let is_ours = seq.follows_or_is(tcb.snd_una) && seq.precedes(tcb.snd_max);
-        if tcb.state != State::SynSent || !is_ours {
+        if !is_ours || tcb.ends_on(Event::Unreachable).is_none() {
             return false;
         }
         self.finish(cx, index, why);

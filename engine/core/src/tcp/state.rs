@@ -1,5 +1,6 @@
 //! The eleven states of a connection (RFC 9293 section 3.3.2).
 
+use super::transitions::{Action, Event};
 use std::fmt;
 
 /// A connection's state.
@@ -79,14 +80,14 @@ impl State {
 
     /// The peer may still send data.
     pub const fn may_receive(self) -> bool {
-        matches!(self, State::Established | State::FinWait1 | State::FinWait2)
+        matches!(self.on(Event::Text).action, Action::Deliver)
     }
 
     /// The application may still send data.
     pub const fn may_send(self) -> bool {
         matches!(
-            self,
-            State::SynSent | State::SynReceived | State::Established | State::CloseWait
+            self.on(Event::Send).action,
+            Action::Queue | Action::Transmit
         )
     }
 }

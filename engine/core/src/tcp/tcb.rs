@@ -63,6 +63,8 @@ flags! {
     READY_QUEUED = 14;
     /// The peer's FIN has been received in order.
     FIN_RECEIVED = 15;
+    /// The handshake was completed.
+    ESTABLISHED = 16;
 }
 
 /// What the application is to be told, a bit each.

@@ -9,14 +9,16 @@
 //!           o            x  <- due: reaped, a bounded number a step
 //! ```
 
+use super::state::State;
 use super::tcb::{Tcb, TcbFlags};
+use super::transitions::{Action, Event};
 use super::{Cx, Flow, Segment, Tcp};
 use crate::flow::FlowKey;
 use crate::seq::Seq;
 use crate::slab::Slab;
 use crate::stats::DropReason;
 use crate::time::{Duration, Instant};
-use crate::wire::tcp::{Flags, Options};
+use crate::wire::tcp::{Flags, Header, Options};
 
 /// What is left of a connection in TIME-WAIT.
 #[derive(Debug)]
@@ -201,21 +203,18 @@ impl Tcp {
         let Some(record) = self.time_wait.get(index) else {
             return Ok(());
         };
-        let flags = segment.header.flags;
-        if flags.contains(Flags::RST) {
-            // RFC 1337 section 3, fix F1: a RST does not end TIME-WAIT.
-            return Err(DropReason::BadReset);
+        let event = record.event(segment);
+        let action = State::TimeWait.on(event).action;
+        match action {
+            Action::Ignore if event == Event::Reset => return Err(DropReason::BadReset),
+            Action::Ignore => return Ok(()),
+            Action::Reopen => {
+                self.shared.stats.time_wait_reused += 1;
+                self.forget_time_wait(index);
+                return self.input_no_connection(cx, segment);
+            }
+            _ => {}
         }
-        if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && record.may_reopen(segment) {
-            self.shared.stats.time_wait_reused += 1;
-            self.forget_time_wait(index);
-            return self.input_no_connection(cx, segment);
-        }
-        if segment.len() == 0 && segment.header.seq == record.rcv_nxt {
-            return Ok(());
-        }
-        let is_fin =
-            flags.contains(Flags::FIN) && segment.header.seq + segment.len() == record.rcv_nxt;
         let options = Options {
             timestamps: record
                 .timestamps
@@ -231,7 +230,7 @@ impl Tcp {
             options,
         );
         self.shared.reply(segment.key, ack);
-        if is_fin {
+        if action == Action::StartTimeWait {
             self.time_wait
                 .restart(cx.now, index, self.shared.config.time_wait());
         }
@@ -282,6 +281,25 @@ impl Tcp {
 }
 
 impl TimeWait {
+    /// What a segment is to the record.
+    fn event(&self, segment: &Segment) -> Event {
+        let Header { flags, seq, .. } = segment.header;
+        let (len, end) = (segment.len(), seq + segment.len());
+        match flags {
+            _ if flags.contains(Flags::RST) => Event::Reset,
+            _ if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) => {
+                if self.may_reopen(segment) {
+                    Event::Syn
+                } else {
+                    Event::OutOfWindow
+                }
+            }
+            _ if len == 0 && seq == self.rcv_nxt => Event::AckOfFin,
+            _ if flags.contains(Flags::FIN) && end == self.rcv_nxt => Event::Fin,
+            _ => Event::OutOfWindow,
+        }
+    }
+
     /// A SYN may open a new connection when it cannot be an old duplicate: its
     /// timestamp is later (RFC 6191 section 2), or, without timestamps, its
     /// sequence number is past all that was received (RFC 9293 section 3.6.1, MAY-2).

@@ -2,6 +2,7 @@
 
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
+use super::transitions::Event;
 use super::{Closed, Cx, Shared, Tcp};
 use crate::time::Instant;
 
@@ -57,7 +58,7 @@ impl Shared {
             Timer::Retransmit => self.retransmission_timeout(cx, index, tcb),
             Timer::Persist => self.persist_timeout(cx, index, tcb),
             // The peer never sent its FIN; it gets a RST if it ever does.
-            Timer::FinWait2 => Some(Closed::Normally),
+            Timer::FinWait2 => tcb.ends_on(Event::FinWait2Over),
             Timer::Idle => None,
         }
     }
@@ -71,7 +72,7 @@ impl Shared {
             self.config.retransmits_max
         };
         if tcb.backoff >= limit {
-            return Some(Closed::TimedOut);
+            return tcb.ends_on(Event::GivenUp);
         }
         if !is_opening && tcb.snd_wnd == 0 {
             // The window closed over what was in flight: probe it instead
@@ -104,7 +105,7 @@ impl Shared {
     /// while the window stays closed; a peer that no longer answers ends it.
     fn persist_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         if tcb.backoff >= self.config.retransmits_max {
-            return Some(Closed::TimedOut);
+            return tcb.ends_on(Event::GivenUp);
         }
         tcb.backoff += 1;
         tcb.set(TcbFlags::PROBE_DUE);
