@@ -161,7 +161,7 @@ impl Port {
         namespace.within(|| {
             let interface = Interface::find("veth0")?;
             let owned = [Owned::Address(IpAddr::V4(address))];
-            let mut steering = Steering::attach(&interface, XdpMode::Auto, &owned)?;
+            let mut steering = Steering::attach(&interface, XdpMode::Auto, None, &owned)?;
             let (driver, pool) = XdpDriver::open(&XdpConfig::new("veth0"))?;
             steering.deliver_to(&driver)?;
             let mut config = Config::new(MacAddress(interface.mac), address, 24);

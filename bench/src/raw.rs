@@ -90,7 +90,7 @@ impl End {
         namespace.within(|| {
             let interface = Interface::find("veth0")?;
             let owned = [Owned::Address(IpAddr::V4(OWNED))];
-            let mut steering = Steering::attach(&interface, mode, &owned)?;
+            let mut steering = Steering::attach(&interface, mode, None, &owned)?;
             let (driver, pool) = XdpDriver::open(&XdpConfig::new("veth0"))?;
             steering.deliver_to(&driver)?;
             Ok(End {

@@ -33,6 +33,10 @@ pub const SOCKETS: &str = "SOCKETS";
 /// Frames by verdict and CPU, in the order of [`Verdict`].
 pub const VERDICT_COUNTS: &str = "VERDICT_COUNTS";
 
+/// The variable that names the VLAN of all that is owned, a `u16`, to be set before
+/// the program is loaded; 0 is none.
+pub const VLAN: &str = "VLAN";
+
 /// Port ranges that one address may have.
 pub const RANGES: usize = 4;
 

@@ -6,11 +6,19 @@
 //   owned whole address   ARP and ND for it, ICMP and TCP to it
 //   owned port ranges     TCP to those ports; the kernel keeps the address
 //
-// It decides, counts and changes nothing. It refuses to look behind a VLAN tag
-// or an IPv6 extension header: those frames are the kernel's. A tag that the
-// device took out of the frame before (`ethtool -k IF`, rx-vlan-offload) can't
-// be seen here. A later fragment carries no ports (RFC 791, 3.2): it is taken
-// for an owned address and passed for an owned port range.
+// It decides, counts and changes nothing. All is of one VLAN, or untagged. A tag
+// that the device took out of the frame before (`ethtool -k IF`,
+// rx-vlan-offload) can't be seen here.
+//
+// Where the ports can't be seen, an owned address takes the packet and an owned
+// port range leaves it to the kernel: in a later fragment (RFC 791, 3.2; RFC
+// 8200, 4.5), and behind more than HEADERS_MAX extension headers.
+//
+// What goes to a multicast group stays the kernel's, but for solicitations of an
+// owned address: router advertisements, MLD, and the kernel's own discovery.
+// Advertisements that answer the engine come to its own address (RFC 4861,
+// 7.2.4); a neighbor that announces a new address to all nodes is found out by
+// the engine's unreachability detection instead.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -62,6 +70,10 @@ struct {
 	u32 *key;
 	u64 *value;
 } VERDICT_COUNTS SECTION(".maps");
+
+// The VLAN of all that is owned, set before the program is loaded; 0 is none. A
+// frame tagged with VLAN 0 is in no VLAN either, it only has a priority (802.1Q).
+const volatile u16 VLAN = 0;
 
 INLINE u16 be16(const u8 *p) { return p[0] << 8 | p[1]; }
 
@@ -116,30 +128,72 @@ INLINE int takes_ipv4(const u8 *ip, const u8 *end)
 	return owns_segment(mapped(ip + 16), is_later_fragment ? 0 : tcp, end);
 }
 
+// Extension headers that are looked behind (RFC 8200, 4); the rest would be work
+// that an attacker chooses.
+#define HEADERS_MAX 4
+enum { HOP_BY_HOP = 0, TCP = 6, ROUTING = 43, FRAGMENT = 44, ICMPV6 = 58, OPTIONS = 60 };
+
+INLINE int is_extension(u8 header)
+{
+	return header == HOP_BY_HOP || header == ROUTING || header == FRAGMENT || header == OPTIONS;
+}
+
+// A neighbor solicitation goes to a multicast address (RFC 4861, 4.3): its target counts.
+INLINE int takes_icmpv6(struct address destination, const u8 *icmp, const u8 *end)
+{
+	if (icmp && icmp + 24 <= end && icmp[0] == 135)
+		COPY(&destination, icmp + 8, 16);
+	return owns_address(destination);
+}
+
 INLINE int takes_ipv6(const u8 *ip, const u8 *end)
 {
-	struct address address;
-	if (ip + 40 > end)
+	struct address destination;
+	if (ip + 40 > end || ip[0] >> 4 != 6)
 		return 0;
-	COPY(&address, ip + 24, 16);
-	if (ip[6] == 6)
-		return owns_segment(address, ip + 40, end);
-	if (ip[6] != 58)
-		return 0;
-	// A neighbor solicitation goes to a multicast address (RFC 4861, 4.3): its target counts.
-	if (ip + 64 <= end && ip[40] == 135)
-		COPY(&address, ip + 48, 16);
-	return owns_address(address);
+	COPY(&destination, ip + 24, 16);
+	u8 kind = ip[6];
+	const u8 *header = ip + 40;
+#pragma unroll
+	for (int i = 0; i < HEADERS_MAX; i++) {
+		if (!is_extension(kind))
+			break;
+		if (header + 8 > end)
+			return owns_segment(destination, 0, end);
+		int is_fragment = kind == FRAGMENT;
+		kind = header[0];
+		if (is_fragment && be16(header + 2) & 0xfff8) {
+			header = 0;
+			break;
+		}
+		header += is_fragment ? 8 : (header[1] + 1) * 8;
+	}
+	if (kind == TCP)
+		return owns_segment(destination, header, end);
+	if (kind == ICMPV6)
+		return takes_icmpv6(destination, header, end);
+	return is_extension(kind) && owns_segment(destination, 0, end);
 }
 
 INLINE int takes(const u8 *frame, const u8 *end)
 {
 	if (frame + 14 > end)
 		return 0;
-	switch (be16(frame + 12)) {
-	case 0x0806: return takes_arp(frame + 14, end);
-	case 0x0800: return takes_ipv4(frame + 14, end);
-	case 0x86dd: return takes_ipv6(frame + 14, end);
+	u16 ethertype = be16(frame + 12), vlan = 0;
+	const u8 *packet = frame + 14;
+	if (ethertype == 0x8100) {
+		if (frame + 18 > end)
+			return 0;
+		vlan = be16(frame + 14) & 0x0fff;
+		ethertype = be16(frame + 16);
+		packet = frame + 18;
+	}
+	if (vlan != VLAN)
+		return 0;
+	switch (ethertype) {
+	case 0x0806: return takes_arp(packet, end);
+	case 0x0800: return takes_ipv4(packet, end);
+	case 0x86dd: return takes_ipv6(packet, end);
 	default: return 0;
 	}
 }

@@ -50,7 +50,7 @@ impl Port {
             .iter()
             .map(|&ip| Owned::Address(IpAddr::V4(ip)))
             .collect();
-        let mut steering = Steering::attach(&interface, mode, &owned)?;
+        let mut steering = Steering::attach(&interface, mode, None, &owned)?;
         let mut xdp = XdpConfig::new(&interface.name);
         xdp.zero_copy = matches!(network.mode, Mode::Auto | Mode::Zerocopy)
             && steering.mode() == XdpMode::Native;

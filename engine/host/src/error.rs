@@ -180,6 +180,10 @@ impl Operation {
         name: "looking up the interface",
         capabilities: &[],
     };
+    pub(crate) const JOIN: Operation = Operation {
+        name: "joining the multicast groups of neighbor discovery",
+        capabilities: &[],
+    };
     pub(crate) const SOCKET: Operation = Operation {
         name: "opening an AF_XDP socket",
         capabilities: &[(13, "CAP_NET_RAW"), (12, "CAP_NET_ADMIN")],

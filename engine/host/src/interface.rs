@@ -5,6 +5,9 @@
 //! here, since it shows the namespace that it was mounted in.
 
 mod ethtool;
+mod groups;
+
+pub(crate) use groups::Groups;
 
 use crate::error::{Operation, XdpError};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};

@@ -5,7 +5,7 @@
 //! process, however that ends. Everything else stays the kernel's, ssh included.
 
 use crate::error::{Operation, XdpError};
-use crate::interface::Interface;
+use crate::interface::{Groups, Interface};
 use crate::xdp::XdpDriver;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The largest MTU that a veth takes with native XDP: a page less headroom,
 /// Ethernet header and the kernel's bookkeeping (drivers/net/veth.c, veth_xdp_set).
@@ -29,7 +29,8 @@ pub enum Owned {
     /// TCP. The kernel must not have it too.
     Address(IpAddr),
     /// TCP ports of an address that stays the kernel's, both ends included.
-    /// ARP, ND, ICMP and IP fragments without a TCP header go to the kernel.
+    /// ARP, ND, ICMP, fragments without a TCP header and what hides it behind a
+    /// long chain of extension headers go to the kernel.
     Ports {
         /// The kernel's address.
         address: IpAddr,
@@ -81,23 +82,28 @@ pub struct Steering {
     verdict_counts: PerCpuArray<MapData, u64>,
     _link: FdLink,
     _program: Ebpf,
+    _groups: Groups,
 }
 
 impl Steering {
     /// Attaches the program to `interface`, an interface of the calling thread's
-    /// network namespace. The kernel gets everything until sockets are there
-    /// (see [`deliver_to`](Steering::deliver_to)).
+    /// network namespace. All that is owned is in one VLAN, or untagged. The
+    /// kernel gets everything until sockets are there (see
+    /// [`deliver_to`](Steering::deliver_to)).
     pub fn attach(
         interface: &Interface,
         mode: XdpMode,
+        vlan: Option<u16>,
         owned: &[Owned],
     ) -> Result<Steering, XdpError> {
+        let groups = Groups::of_neighbors(interface.index, &own_ipv6(owned))
+            .map_err(|reason| XdpError::refused(Operation::JOIN, &interface.name, reason))?;
         let by_address = ports_by_address(owned)?;
         let name = interface.name.as_str();
         let not_loaded = |error| refused(Operation::LOAD, name, error);
         let not_filled = |error| refused(Operation::MAP, name, error);
 
-        let mut program = load(name)?;
+        let mut program = load(name, vlan)?;
         let mut owned: HashMap<MapData, [u8; 16], OwnedPorts> =
             map(&mut program, ringmill_bpf::OWNED, HashMap::try_from).map_err(not_loaded)?;
         let sockets =
@@ -119,6 +125,7 @@ impl Steering {
             verdict_counts,
             _link: link,
             _program: program,
+            _groups: groups,
         })
     }
 
@@ -160,9 +167,10 @@ impl fmt::Debug for Steering {
     }
 }
 
-fn load(interface: &str) -> Result<Ebpf, XdpError> {
+fn load(interface: &str, vlan: Option<u16>) -> Result<Ebpf, XdpError> {
     let mut program = EbpfLoader::new()
         .btf(None)
+        .override_global(ringmill_bpf::VLAN, &vlan.unwrap_or(0), true)
         .load(ringmill_bpf::STEER)
         .map_err(|error| refused(Operation::LOAD, interface, error))?;
     steer_of(&mut program)
@@ -187,6 +195,15 @@ fn map<M>(
         name: name.to_owned(),
     };
     open(program.take_map(name).ok_or_else(missing)?)
+}
+
+/// IPv6 addresses that the engine answers neighbor solicitations for.
+fn own_ipv6(owned: &[Owned]) -> Vec<Ipv6Addr> {
+    let own = owned.iter().filter_map(|item| match item {
+        Owned::Address(IpAddr::V6(address)) => Some(*address),
+        _ => None,
+    });
+    own.collect()
 }
 
 fn ports_by_address(owned: &[Owned]) -> Result<BTreeMap<[u8; 16], OwnedPorts>, XdpError> {

@@ -159,8 +159,8 @@ fn skb_mode_delivers_too() {
     let Some(wire) = Wire::lay("skb", 1, 1_500) else {
         return;
     };
-    let mut near = Port::open_as(&wire.near, &own(NEAR), &[], XdpMode::Skb);
-    let mut far = Port::open_as(&wire.far, &own(FAR), &[], XdpMode::Skb);
+    let mut near = Port::open_as(&wire.near, &own(NEAR), &[], XdpMode::Skb, None);
+    let mut far = Port::open_as(&wire.far, &own(FAR), &[], XdpMode::Skb, None);
     send_batch(&mut far, NEAR, 0, 64);
     send_batch(&mut near, FAR, 0, 64);
     assert_eq!(near.receive(64).len(), 64);

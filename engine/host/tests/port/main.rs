@@ -57,7 +57,7 @@ impl Port {
     }
 
     pub(crate) fn open_queues(namespace: &Namespace, owned: &[Owned], queues: &[u32]) -> Port {
-        Port::open_as(namespace, owned, queues, XdpMode::Auto)
+        Port::open_as(namespace, owned, queues, XdpMode::Auto, None)
     }
 
     pub(crate) fn open_as(
@@ -65,6 +65,7 @@ impl Port {
         owned: &[Owned],
         queues: &[u32],
         mode: XdpMode,
+        vlan: Option<u16>,
     ) -> Port {
         let config = XdpConfig {
             queues: queues.to_vec(),
@@ -73,7 +74,7 @@ impl Port {
         let (driver, pool, steering) = namespace
             .within(|| {
                 let interface = Interface::find(NAME).unwrap();
-                let mut steering = Steering::attach(&interface, mode, owned).unwrap();
+                let mut steering = Steering::attach(&interface, mode, vlan, owned).unwrap();
                 let (driver, pool) = XdpDriver::open(&config).unwrap();
                 steering.deliver_to(&driver).unwrap();
                 (driver, pool, steering)

@@ -11,7 +11,7 @@ fn open(namespace: &Namespace, config: &XdpConfig) -> XdpError {
 
 fn attach(namespace: &Namespace, mode: XdpMode) -> Result<Steering, XdpError> {
     namespace
-        .within(|| Steering::attach(&Interface::find(NAME).unwrap(), mode, &[]))
+        .within(|| Steering::attach(&Interface::find(NAME).unwrap(), mode, None, &[]))
         .unwrap()
 }
 

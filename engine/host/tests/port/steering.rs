@@ -1,13 +1,14 @@
 //! What is steered to the engine, and what stays the kernel's.
 
 use crate::packets::{
-    arp, icmp, icmpv6_echo, neighbor_solicitation, tagged, tcp, tcp_behind_options, tcp_fragment,
-    tcp_over_ipv6, udp,
+    FRAGMENT, HOP_BY_HOP, OPTIONS, ROUTING, arp, icmp, icmpv6_echo, neighbor_advertisement,
+    neighbor_solicitation, router_advertisement, tagged, tcp, tcp_behind, tcp_behind_options,
+    tcp_fragment, tcp_fragment_over_ipv6, tcp_over_ipv6, udp, udp_over_ipv6,
 };
 use crate::{NAME, Port, Wire};
-use ringmill::Owned;
 use ringmill::netns::Namespace;
 use ringmill::steer::Verdicts;
+use ringmill::{Owned, XdpMode};
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -18,12 +19,19 @@ const ENGINE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
 const KERNEL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const ENGINE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
 /// The verdicts of what arrives at a port that owns `owned`, packet by packet.
 fn judge(test: &str, owned: &[Owned], cases: &[(&str, Vec<u8>, bool)]) {
+    judge_in(test, None, owned, cases);
+}
+
+/// The same, of a port that owns it in a VLAN.
+fn judge_in(test: &str, vlan: Option<u16>, owned: &[Owned], cases: &[(&str, Vec<u8>, bool)]) {
     let Some(wire) = Wire::lay(test, 1, 1_500) else {
         return;
     };
-    let mut near = Port::open(&wire.near, owned);
+    let mut near = Port::open_as(&wire.near, owned, &[], XdpMode::Auto, vlan);
     let mut far = Port::open(&wire.far, &[]);
     for (name, packet, is_taken) in cases {
         let before = near.steering.verdicts().unwrap();
@@ -51,10 +59,7 @@ fn wait_for_verdict(port: &Port, before: Verdicts) -> Verdicts {
 
 #[test]
 fn an_owned_address_is_the_engines_and_no_other_is() {
-    let owned = [
-        Owned::Address(IpAddr::V4(ENGINE)),
-        Owned::Address(IpAddr::V6(ENGINE_V6)),
-    ];
+    let owned = [Owned::Address(IpAddr::V4(ENGINE))];
     let cases = [
         ("ARP request", arp(1, ENGINE), true),
         ("ARP reply", arp(2, ENGINE), true),
@@ -66,37 +71,114 @@ fn an_owned_address_is_the_engines_and_no_other_is() {
         ("TCP behind options", tcp_behind_options(ENGINE, 80), true),
         ("a later fragment", tcp_fragment(ENGINE, 80, 64), true),
         ("UDP", udp(ENGINE), false),
-        ("a VLAN tag", tagged(tcp(ENGINE, 80, 0)), false),
         ("a runt", tcp(ENGINE, 80, 0)[..20].to_vec(), false),
-        ("solicitation", neighbor_solicitation(ENGINE_V6), true),
-        (
-            "solicitation for another",
-            neighbor_solicitation(KERNEL_V6),
-            false,
-        ),
-        ("ICMPv6", icmpv6_echo(ENGINE_V6), true),
-        ("ICMPv6 to another", icmpv6_echo(KERNEL_V6), false),
-        ("TCP over IPv6", tcp_over_ipv6(ENGINE_V6, 80), true),
-        (
-            "TCP over IPv6 to another",
-            tcp_over_ipv6(KERNEL_V6, 80),
-            false,
-        ),
     ];
     judge("own-address", &owned, &cases);
 }
 
 #[test]
-fn owned_ports_are_the_engines_and_the_rest_of_the_address_is_not() {
-    let ports = |address, first, last| Owned::Ports {
+fn an_owned_ipv6_address_is_the_engines_with_its_discovery_and_no_other_is() {
+    let owned = [Owned::Address(IpAddr::V6(ENGINE_V6))];
+    let behind = |headers: &[u8]| tcp_behind(ENGINE_V6, 80, headers);
+    let cut = |len: usize| behind(&[HOP_BY_HOP, OPTIONS])[..14 + 40 + len].to_vec();
+    let answer = neighbor_advertisement(ENGINE_V6, KERNEL_V6);
+    let answer_to_another = neighbor_advertisement(KERNEL_V6, ENGINE_V6);
+    let announcement = neighbor_advertisement(ALL_NODES, KERNEL_V6);
+    let fragment = |offset| tcp_fragment_over_ipv6(ENGINE_V6, 80, offset);
+    let cases = [
+        ("solicitation", neighbor_solicitation(ENGINE_V6), true),
+        ("of another", neighbor_solicitation(KERNEL_V6), false),
+        ("advertisement", answer, true),
+        ("to another", answer_to_another, false),
+        ("to all nodes", announcement, false),
+        ("router advertisement", router_advertisement(), false),
+        ("ICMPv6", icmpv6_echo(ENGINE_V6), true),
+        ("ICMPv6 to another", icmpv6_echo(KERNEL_V6), false),
+        ("TCP", tcp_over_ipv6(ENGINE_V6, 80), true),
+        ("TCP to another", tcp_over_ipv6(KERNEL_V6, 80), false),
+        ("UDP", udp_over_ipv6(ENGINE_V6), false),
+        ("one header", behind(&[OPTIONS]), true),
+        (
+            "four",
+            behind(&[HOP_BY_HOP, OPTIONS, ROUTING, OPTIONS]),
+            true,
+        ),
+        ("five: too many to look", behind(&[OPTIONS; 5]), true),
+        ("a header that is cut", cut(20), true),
+        ("a header that is not there", cut(16), true),
+        ("a first fragment", fragment(0), true),
+        ("a later fragment", fragment(8), true),
+    ];
+    judge("own-ipv6", &owned, &cases);
+}
+
+#[test]
+fn a_vlan_is_the_engines_and_neither_the_others_nor_what_is_untagged() {
+    let owned = [
+        Owned::Address(IpAddr::V4(ENGINE)),
+        Owned::Address(IpAddr::V6(ENGINE_V6)),
+    ];
+    let segment = || tcp(ENGINE, 80, 0);
+    let cases = [
+        ("TCP", tagged(segment(), 5), true),
+        ("TCP to another", tagged(tcp(KERNEL, 80, 0), 5), false),
+        ("ARP", tagged(arp(1, ENGINE), 5), true),
+        (
+            "TCP over IPv6",
+            tagged(tcp_behind(ENGINE_V6, 80, &[OPTIONS]), 5),
+            true,
+        ),
+        (
+            "solicitation",
+            tagged(neighbor_solicitation(ENGINE_V6), 5),
+            true,
+        ),
+        ("another VLAN", tagged(segment(), 6), false),
+        ("a priority alone", tagged(segment(), 0), false),
+        ("untagged", segment(), false),
+        ("two tags", tagged(tagged(segment(), 5), 5), false),
+        ("a cut tag", tagged(segment(), 5)[..16].to_vec(), false),
+    ];
+    judge_in("in-vlan", Some(5), &owned, &cases);
+    let cases = [
+        ("a VLAN", tagged(segment(), 5), false),
+        ("a priority alone", tagged(segment(), 0), true),
+    ];
+    judge_in("in-no-vlan", None, &owned, &cases);
+}
+
+#[test]
+fn the_interface_hears_solicitations_while_steering_is_attached() {
+    let Some(wire) = Wire::lay("groups", 1, 1_500) else {
+        return;
+    };
+    let hears = || {
+        let groups = wire.near.ip(&["-6", "maddress", "show", "dev", NAME]);
+        groups.unwrap().contains("ff02::1:ff00:2")
+    };
+    let owned = [
+        Owned::Address(IpAddr::V4(ENGINE)),
+        Owned::Address(IpAddr::V6(ENGINE_V6)),
+    ];
+    let port = Port::open(&wire.near, &owned);
+    assert!(hears());
+    port.close();
+    assert!(!hears());
+}
+
+fn ports(address: IpAddr, first: u16, last: u16) -> Owned {
+    Owned::Ports {
         address,
         first,
         last,
-    };
+    }
+}
+
+#[test]
+fn owned_ports_are_the_engines_and_the_rest_of_the_address_is_not() {
     let owned = [
         ports(IpAddr::V4(KERNEL), 8_000, 8_010),
         ports(IpAddr::V4(KERNEL), 443, 443),
-        ports(IpAddr::V6(KERNEL_V6), 8_000, 8_010),
     ];
     let cases = [
         ("below", tcp(KERNEL, 7_999, 0), false),
@@ -115,11 +197,40 @@ fn owned_ports_are_the_engines_and_the_rest_of_the_address_is_not() {
         ("a later fragment", tcp_fragment(KERNEL, 8_000, 64), false),
         ("ARP", arp(1, KERNEL), false),
         ("ICMP", icmp(KERNEL), false),
-        ("over IPv6", tcp_over_ipv6(KERNEL_V6, 8_005), true),
-        ("over IPv6, not owned", tcp_over_ipv6(KERNEL_V6, 80), false),
-        ("solicitation", neighbor_solicitation(KERNEL_V6), false),
     ];
     judge("own-ports", &owned, &cases);
+}
+
+#[test]
+fn owned_ports_of_an_ipv6_address_are_found_behind_headers_and_its_discovery_is_the_kernels() {
+    let owned = [ports(IpAddr::V6(KERNEL_V6), 8_000, 8_010)];
+    let behind = |headers: &[u8]| tcp_behind(KERNEL_V6, 8_005, headers);
+    let fragment = |offset| tcp_fragment_over_ipv6(KERNEL_V6, 8_005, offset);
+    let cases = [
+        ("owned", tcp_over_ipv6(KERNEL_V6, 8_005), true),
+        ("not owned", tcp_over_ipv6(KERNEL_V6, 80), false),
+        ("behind a header", behind(&[OPTIONS]), true),
+        (
+            "behind four",
+            behind(&[HOP_BY_HOP, ROUTING, FRAGMENT, OPTIONS]),
+            true,
+        ),
+        (
+            "behind four, not owned",
+            tcp_behind(KERNEL_V6, 80, &[OPTIONS; 4]),
+            false,
+        ),
+        (
+            "behind five: too many to look",
+            behind(&[OPTIONS; 5]),
+            false,
+        ),
+        ("a first fragment", fragment(0), true),
+        ("a later fragment", fragment(8), false),
+        ("solicitation", neighbor_solicitation(KERNEL_V6), false),
+        ("ICMPv6", icmpv6_echo(KERNEL_V6), false),
+    ];
+    judge("own-ports-ipv6", &owned, &cases);
 }
 
 #[test]
