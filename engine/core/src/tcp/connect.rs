@@ -141,7 +141,8 @@ impl Shared {
             mss: Some(self.mss),
             window_scale: Some(self.config.window_scale()),
             timestamps: self.config.timestamps.then(|| self.timestamps(now, 0)),
-            sack_permitted: false,
+            sack_permitted: self.config.sack,
+            ..Options::default()
         }
     }
 
@@ -176,6 +177,9 @@ impl Shared {
             tcb.set(TcbFlags::TIMESTAMPS);
             tcb.ts_recent = timestamps.value;
             tcb.ts_recent_at = Minutes::at(now);
+        }
+        if options.sack_permitted && self.config.sack {
+            tcb.set(TcbFlags::SACK);
         }
         tcb.mss = self.effective_mss(options.mss, tcb.is(TcbFlags::TIMESTAMPS));
         tcb.congestion = Congestion::new(tcb.mss);

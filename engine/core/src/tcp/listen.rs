@@ -61,6 +61,7 @@ pub(crate) struct HalfOpen {
     window: u16,
     mss: Option<u16>,
     window_scale: Option<u8>,
+    sack_permitted: bool,
     listener: ListenerId,
     retransmits: u8,
 }
@@ -237,6 +238,7 @@ impl Tcp {
             window: header.window,
             mss: header.options.mss,
             window_scale: header.options.window_scale,
+            sack_permitted: header.options.sack_permitted,
             listener,
             retransmits: 0,
         };
@@ -266,7 +268,8 @@ impl Tcp {
             timestamps: record
                 .ts_recent
                 .map(|echo| self.shared.timestamps(now, echo)),
-            sack_permitted: false,
+            sack_permitted: record.sack_permitted && offer.sack_permitted,
+            ..Options::default()
         };
         let syn_ack = header(
             record.key,
@@ -357,7 +360,8 @@ impl Tcp {
             mss: record.mss,
             window_scale: record.window_scale,
             timestamps: record.ts_recent.map(|value| Timestamps { value, echo: 0 }),
-            sack_permitted: false,
+            sack_permitted: record.sack_permitted,
+            ..Options::default()
         };
         self.shared
             .take_syn(cx.now, &mut tcb, record.irs, &syn, record.window);

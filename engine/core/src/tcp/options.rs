@@ -32,6 +32,8 @@ pub struct TcpConfig {
     pub ports: PortRange,
     /// Offer timestamps (RFC 7323).
     pub timestamps: bool,
+    /// Offer selective acknowledgments (RFC 2018).
+    pub sack: bool,
     /// Bounds of the retransmission timeout (RFC 6298).
     pub rto: RtoBounds,
     /// A delayed ACK waits this long; less than 0.5 s (RFC 9293, MUST-40).
@@ -66,6 +68,7 @@ impl Default for TcpConfig {
             send_buffer: 256 << 10,
             ports: PortRange::default(),
             timestamps: true,
+            sack: true,
             rto: RtoBounds::default(),
             delayed_ack: Duration::from_millis(40),
             msl: Duration::from_secs(30),

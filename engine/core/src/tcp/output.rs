@@ -284,6 +284,7 @@ impl Shared {
         if tcb.state == State::SynReceived {
             // A SYN-ACK takes up only what the peer's SYN offered.
             options.window_scale = options.window_scale.filter(|_| tcb.rcv_scale() > 0);
+            options.sack_permitted = tcb.is(TcbFlags::SACK);
             options.timestamps = tcb
                 .is(TcbFlags::TIMESTAMPS)
                 .then(|| self.timestamps(now, tcb.ts_recent));

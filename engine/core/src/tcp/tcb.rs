@@ -65,6 +65,8 @@ flags! {
     FIN_RECEIVED = 15;
     /// The handshake was completed.
     ESTABLISHED = 16;
+    /// Selective acknowledgments were negotiated (RFC 2018 section 2).
+    SACK = 17;
 }
 
 /// What the application is to be told, a bit each.

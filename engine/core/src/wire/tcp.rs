@@ -1,4 +1,4 @@
-//! TCP headers and options (RFC 9293 section 3.1 and 3.2, RFC 7323).
+//! TCP headers and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018).
 
 use super::ipv4::{PROTOCOL_TCP, pseudo_header};
 use super::{ChecksumPolicy, Malformed, put_u16, put_u32, u16_at, u32_at};
@@ -67,6 +67,79 @@ pub struct Timestamps {
     pub echo: u32,
 }
 
+/// One block of the SACK option: data received from `left` up to `right`
+/// (RFC 2018 section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SackBlock {
+    /// The first sequence number of the block.
+    pub left: Seq,
+    /// The sequence number after the block.
+    pub right: Seq,
+}
+
+/// The blocks of a SACK option, in the order of the option: at most four, three
+/// beside timestamps.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct SackBlocks {
+    blocks: [SackBlock; SackBlocks::MAX],
+    len: u8,
+}
+
+impl SackBlocks {
+    /// What 40 bytes of options have room for.
+    pub const MAX: usize = 4;
+
+    /// Adds a block at the end; false when there is no room.
+    pub fn push(&mut self, block: SackBlock) -> bool {
+        let Some(slot) = self.blocks.get_mut(usize::from(self.len)) else {
+            return false;
+        };
+        *slot = block;
+        self.len += 1;
+        true
+    }
+
+    /// The blocks in order.
+    pub fn as_slice(&self) -> &[SackBlock] {
+        &self.blocks[..usize::from(self.len)]
+    }
+
+    /// There is no block.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of the option with two NOPs in front, which align it.
+    fn padded_len(&self) -> usize {
+        if self.is_empty() {
+            0
+        } else {
+            4 + 8 * usize::from(self.len)
+        }
+    }
+
+    /// Reads the value of an option. One that is no whole number of blocks, or
+    /// more than there can be, is as none.
+    fn parse(value: &[u8]) -> SackBlocks {
+        let mut blocks = SackBlocks::default();
+        if value.len().is_multiple_of(8) && value.len() <= 8 * SackBlocks::MAX {
+            for block in value.chunks_exact(8) {
+                blocks.push(SackBlock {
+                    left: Seq(u32_at(block, 0)),
+                    right: Seq(u32_at(block, 4)),
+                });
+            }
+        }
+        blocks
+    }
+}
+
+impl fmt::Debug for SackBlocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.as_slice()).finish()
+    }
+}
+
 /// The options that the engine knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -76,8 +149,10 @@ pub struct Options {
     pub window_scale: Option<u8>,
     /// Timestamps.
     pub timestamps: Option<Timestamps>,
-    /// Selective acknowledgments are permitted (RFC 2018).
+    /// Selective acknowledgments are permitted (RFC 2018 section 2).
     pub sack_permitted: bool,
+    /// Selective acknowledgments; on no SYN.
+    pub sack: SackBlocks,
 }
 
 mod kind {
@@ -86,6 +161,7 @@ mod kind {
     pub(super) const MSS: u8 = 2;
     pub(super) const WINDOW_SCALE: u8 = 3;
     pub(super) const SACK_PERMITTED: u8 = 4;
+    pub(super) const SACK: u8 = 5;
     pub(super) const TIMESTAMPS: u8 = 8;
 }
 
@@ -116,6 +192,7 @@ impl Options {
             // RFC 7323 section 2.3: more than 14 is used as 14.
             (kind::WINDOW_SCALE, &[shift]) => self.window_scale = Some(shift.min(14)),
             (kind::SACK_PERMITTED, &[]) => self.sack_permitted = true,
+            (kind::SACK, value) => self.sack = SackBlocks::parse(value),
             (kind::TIMESTAMPS, value) if value.len() == 8 => {
                 self.timestamps = Some(Timestamps {
                     value: u32_at(value, 0),
@@ -134,11 +211,14 @@ impl Options {
             (None, true) => 4,
             (None, false) => 0,
         };
-        4 * usize::from(self.mss.is_some()) + middle + 4 * usize::from(self.window_scale.is_some())
+        4 * usize::from(self.mss.is_some())
+            + middle
+            + 4 * usize::from(self.window_scale.is_some())
+            + self.sack.padded_len()
     }
 
     /// Writes the options in the order of Linux, each group a number of words:
-    /// MSS, SACK-permitted beside timestamps or NOPs, NOP and window scale.
+    /// MSS, SACK-permitted beside timestamps or NOPs, NOP and window scale, SACK.
     #[inline]
     fn emit(&self, mut out: &mut [u8]) {
         let mut put = |bytes: &[u8]| {
@@ -166,6 +246,13 @@ impl Options {
         }
         if let Some(shift) = self.window_scale {
             put(&[kind::NOP, kind::WINDOW_SCALE, 3, shift]);
+        }
+        if !self.sack.is_empty() {
+            put(&[kind::NOP, kind::NOP, kind::SACK, 2 + 8 * self.sack.len]);
+            for block in self.sack.as_slice() {
+                put(&block.left.0.to_be_bytes());
+                put(&block.right.0.to_be_bytes());
+            }
         }
     }
 }
@@ -269,12 +356,23 @@ mod tests {
             prop::option::of(0u8..15),
             any::<Option<(u32, u32)>>(),
             any::<bool>(),
+            prop::collection::vec(any::<(u32, u32)>(), 0..=2),
         )
-            .prop_map(|(mss, window_scale, timestamps, sack_permitted)| Options {
-                mss,
-                window_scale,
-                timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
-                sack_permitted,
+            .prop_map(|(mss, window_scale, timestamps, sack_permitted, blocks)| {
+                let mut sack = SackBlocks::default();
+                for (left, right) in blocks {
+                    sack.push(SackBlock {
+                        left: Seq(left),
+                        right: Seq(right),
+                    });
+                }
+                Options {
+                    mss,
+                    window_scale,
+                    timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
+                    sack_permitted,
+                    sack,
+                }
             });
         (any::<[u16; 4]>(), any::<(u32, u32)>(), any::<u8>(), options).prop_map(
             |(words, (seq, ack), flags, options)| Header {
@@ -308,8 +406,16 @@ mod tests {
             let known = theirs.options_iterator().filter(|o| !matches!(o, Ok(etherparse::TcpOptionElement::Noop))).count();
             let o = header.options;
             let expected = usize::from(o.mss.is_some()) + usize::from(o.window_scale.is_some())
-                + usize::from(o.timestamps.is_some()) + usize::from(o.sack_permitted);
+                + usize::from(o.timestamps.is_some()) + usize::from(o.sack_permitted)
+                + usize::from(!o.sack.is_empty());
             prop_assert_eq!(known, expected);
+            for option in theirs.options_iterator() {
+                if let Ok(etherparse::TcpOptionElement::SelectiveAcknowledgement(first, rest)) = option {
+                    let theirs = std::iter::once(first).chain(rest.into_iter().flatten());
+                    let ours = o.sack.as_slice().iter().map(|block| (block.left.0, block.right.0));
+                    prop_assert!(theirs.eq(ours));
+                }
+            }
         }
 
         #[test]
@@ -332,6 +438,13 @@ mod tests {
             window_scale: None,
             timestamps: None,
             sack_permitted: false,
+            sack: SackBlocks {
+                blocks: [SackBlock {
+                    left: Seq(0),
+                    right: Seq(0),
+                }; SackBlocks::MAX],
+                len: 0,
+            },
         },
     };
 
