@@ -197,6 +197,12 @@ counters! {
         rto_expired,
         /// Fast retransmissions (RFC 5681 section 3.2).
         fast_retransmits,
+        /// Tail loss probes (RFC 8985 section 7).
+        tail_probes,
+        /// Responses to losses that were none, and were taken back (RFC 4015).
+        spurious,
+        /// Duplicates that peers reported (RFC 2883).
+        duplicates_reported,
         /// SYN-ACKs sent again.
         syn_ack_retransmits,
         /// RST segments sent (tcpOutRsts).

@@ -14,15 +14,20 @@
 
 mod chunks;
 mod close;
+mod cold;
 mod congestion;
 mod connect;
+mod flight;
 mod input;
 mod listen;
 mod options;
 mod output;
+mod rack;
 mod receive;
+mod recovery;
 mod reset;
 mod rtt;
+mod sack;
 mod state;
 mod tcb;
 mod time_wait;
@@ -31,6 +36,7 @@ mod transitions;
 
 pub use chunks::SourceId;
 pub(crate) use chunks::{Chunks, Content};
+pub use congestion::Algorithm;
 pub use connect::ConnectError;
 pub(crate) use input::Segment;
 pub use listen::ListenError;
@@ -51,6 +57,7 @@ use crate::stats::{DropReason, Drops, TcpStats};
 use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
 use crate::wire::tcp::Header;
+use cold::Cold;
 use connect::IssGenerator;
 use listen::{Listener, SynQueue};
 use std::collections::VecDeque;
@@ -174,6 +181,8 @@ pub(crate) struct Shared {
     table: FlowTable,
     hasher: FlowHasher,
     pub(crate) chunks: Chunks,
+    /// Cold parts that no connection owns.
+    spare: Vec<Box<Cold>>,
     wheel: Wheel,
     pub(crate) ports: Ports,
     iss: IssGenerator,
@@ -204,6 +213,7 @@ impl Tcp {
                 table: FlowTable::with_capacity(1_024),
                 hasher: FlowHasher::new(rng.key()),
                 chunks: Chunks::new(config.max_chunks, config.max_held_frames),
+                spare: Vec::new(),
                 wheel: Wheel::new(tick, now),
                 ports: Ports::new(config.ports, rng.key()),
                 iss: IssGenerator::new(rng.key()),

@@ -180,14 +180,14 @@ impl Chunks {
         }
     }
 
-    /// Appends; gives the content back when the slab is full.
+    /// Appends, and tells where; gives the content back when the slab is full.
     pub(crate) fn push_back(
         &mut self,
         list: &mut List,
         content: Content,
         seq: Seq,
         fin: bool,
-    ) -> Result<(), Content> {
+    ) -> Result<u32, Content> {
         let index = self.make(content, seq, fin)?;
         if list.is_empty() {
             self.link(index, index);
@@ -197,7 +197,11 @@ impl Chunks {
             self.link(list.0, index);
         }
         *list = List(index);
-        Ok(())
+        Ok(index)
+    }
+
+    pub(crate) fn at(&self, index: u32) -> Option<&Chunk> {
+        self.slab.get(index)
     }
 
     pub(crate) fn front(&self, list: List) -> Option<&Chunk> {
@@ -258,7 +262,16 @@ impl Chunks {
 
     /// Walks a list from its head: (index, chunk).
     pub(crate) fn walk(&self, list: List) -> impl Iterator<Item = (u32, &Chunk)> {
-        let mut at = self.next(list.0);
+        self.walk_from(list, None)
+    }
+
+    /// Walks a list from its chunk `from`, or from its head.
+    pub(crate) fn walk_from(
+        &self,
+        list: List,
+        from: Option<u32>,
+    ) -> impl Iterator<Item = (u32, &Chunk)> {
+        let mut at = from.unwrap_or_else(|| self.next(list.0));
         let mut done = list.is_empty();
         std::iter::from_fn(move || {
             if done {
@@ -280,7 +293,7 @@ impl Chunks {
         content: Content,
         seq: Seq,
         fin: bool,
-    ) -> Result<(), Content> {
+    ) -> Result<u32, Content> {
         if list.is_empty() || after == Some(list.0) {
             return self.push_back(list, content, seq, fin);
         }
@@ -290,7 +303,7 @@ impl Chunks {
         let next = self.next(previous);
         self.link(index, next);
         self.link(previous, index);
-        Ok(())
+        Ok(index)
     }
 
     /// Copies the bytes from `skip` on into `into`, as far as the list goes, and

@@ -32,7 +32,7 @@ impl Tcp {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
         };
-        if tcb.receive_queued > 0 || !tcb.reassembly.is_empty() {
+        if tcb.receive_queued > 0 || tcb.has_reassembly() {
             return self.abort(cx, index);
         }
         tcb.set(TcbFlags::ORPHAN);
@@ -169,7 +169,10 @@ impl Shared {
         self.wheel.cancel(index);
         self.chunks.clear(&mut tcb.send_queue, cx.pool);
         self.chunks.clear(&mut tcb.receive_queue, cx.pool);
-        self.chunks.clear(&mut tcb.reassembly, cx.pool);
+        if let Some(cold) = tcb.cold.as_deref_mut() {
+            self.chunks.clear(&mut cold.reassembly, cx.pool);
+        }
+        self.drop_cold(tcb);
     }
 
     fn count_end(&mut self, tcb: &Tcb, why: Closed) {

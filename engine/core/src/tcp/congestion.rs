@@ -1,20 +1,83 @@
-//! The congestion window: slow start, congestion avoidance, fast recovery
-//! (RFC 5681), with the initial window of RFC 6928, appropriate byte counting
-//! (RFC 3465) and the partial acknowledgments of RFC 6582.
+//! The congestion window: slow start and congestion avoidance (RFC 5681) with
+//! the initial window of RFC 6928, NewReno's or CUBIC's growth, and HyStart++.
+//!
+//! The window itself is hot. What an algorithm remembers besides is [`Growth`],
+//! in the connection's cold part. How much may be sent while losses are repaired
+//! is not decided here, but in `recovery`.
+
+mod cubic;
+mod hystart;
+
+use crate::seq::Seq;
+use crate::time::{Duration, Instant};
+use cubic::Cubic;
+use hystart::HyStart;
+
+/// How the window grows, and by how much a loss makes it smaller
+/// (TCP_CONGESTION).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// RFC 5681 and RFC 6582: one segment a round trip; a half.
+    NewReno,
+    /// RFC 9438: a cubic function of the time since the last loss; 0.7.
+    #[default]
+    Cubic,
+}
+
+impl Algorithm {
+    /// The name that TCP_CONGESTION knows it by.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Algorithm::NewReno => "newreno",
+            Algorithm::Cubic => "cubic",
+        }
+    }
+}
 
 /// cwnd and ssthresh, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Congestion {
-    cwnd: u32,
-    ssthresh: u32,
+    pub(crate) cwnd: u32,
+    pub(crate) ssthresh: u32,
 }
+
+/// What the algorithms remember of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Growth {
+    cubic: Cubic,
+    hystart: HyStart,
+}
+
+impl Growth {
+    /// There is nothing in it that a later flight needs.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.cubic.is_blank()
+    }
+}
+
+/// An acknowledgment of new data, outside of loss recovery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Acked {
+    pub(crate) now: Instant,
+    pub(crate) bytes: u32,
+    pub(crate) una: Seq,
+    pub(crate) nxt: Seq,
+    pub(crate) rtt_us: Option<u32>,
+    pub(crate) srtt: Duration,
+    pub(crate) mss: u32,
+}
+
+/// No window is larger: sequence numbers tell no more apart.
+const CWND_MAX: u32 = 1 << 30;
+/// RFC 9406 section 4.3: segments that one acknowledgment may add in slow start.
+/// RFC 3465 had 2, before acknowledgments came once a batch.
+const L: u32 = 8;
 
 impl Congestion {
     /// IW = min(10 * MSS, max(2 * MSS, 14,600)) (RFC 6928 section 2).
     pub(crate) fn new(mss: u16) -> Congestion {
-        let mss = u32::from(mss);
         Congestion {
-            cwnd: (10 * mss).min((2 * mss).max(14_600)),
+            cwnd: initial_window(mss),
             ssthresh: u32::MAX,
         }
     }
@@ -23,59 +86,73 @@ impl Congestion {
         self.cwnd
     }
 
-    /// New data was acknowledged outside recovery (RFC 5681 section 3.1).
-    pub(crate) fn on_ack(&mut self, acked: u32, mss: u16) {
-        let mss = u32::from(mss);
-        let growth = if self.cwnd < self.ssthresh {
-            // RFC 3465 section 2.2, L = 2: acknowledgments come once a batch.
-            acked.min(2 * mss)
-        } else {
-            // One MSS a window of acknowledged bytes (RFC 5681, equation 3).
-            let bytes = u64::from(mss) * u64::from(acked.min(self.cwnd)) / u64::from(self.cwnd);
-            u32::try_from(bytes.max(1)).unwrap_or(mss)
-        };
-        self.cwnd = self.cwnd.saturating_add(growth).min(1 << 30);
+    pub(crate) fn is_slow_start(&self) -> bool {
+        self.cwnd < self.ssthresh
     }
 
-    /// The retransmission timer expired (RFC 5681, equation 4 and the loss
-    /// window). Only the first timeout of a segment lowers ssthresh.
-    pub(crate) fn on_timeout(&mut self, in_flight: u32, mss: u16, first: bool) {
-        if first {
-            self.ssthresh = Self::half(in_flight, mss);
+    /// New data was acknowledged and the window had been in use (RFC 5681 section
+    /// 3.1; RFC 9293 MUST-19).
+    pub(crate) fn on_ack(&mut self, algorithm: Algorithm, growth: &mut Growth, acked: &Acked) {
+        let added = if self.is_slow_start() {
+            self.slow_start(&mut growth.hystart, acked)
+        } else {
+            match algorithm {
+                Algorithm::NewReno => {
+                    // One MSS a window of acknowledged bytes (RFC 5681, equation 3).
+                    let bytes = u64::from(acked.mss) * u64::from(acked.bytes.min(self.cwnd));
+                    u32::try_from(bytes / u64::from(self.cwnd))
+                        .unwrap_or(0)
+                        .max(1)
+                }
+                Algorithm::Cubic => growth.cubic.added(self.cwnd, acked),
+            }
+        };
+        self.cwnd = self.cwnd.saturating_add(added).min(CWND_MAX);
+    }
+
+    fn slow_start(&mut self, hystart: &mut HyStart, acked: &Acked) -> u32 {
+        let bytes = acked.bytes.min(L * acked.mss);
+        let added = hystart.on_ack(acked, bytes);
+        if hystart.is_over() {
+            self.ssthresh = self.cwnd;
         }
+        added.min(self.ssthresh - self.cwnd)
+    }
+
+    /// A loss, or a mark (RFC 3168), once a round trip: ssthresh becomes smaller;
+    /// cwnd is the caller's to bring down.
+    pub(crate) fn on_congestion(
+        &mut self,
+        algorithm: Algorithm,
+        growth: &mut Growth,
+        in_flight: u32,
+        mss: u16,
+    ) {
+        let mss = u32::from(mss);
+        growth.hystart = HyStart::default();
+        self.ssthresh = match algorithm {
+            // RFC 5681, equation 4.
+            Algorithm::NewReno => in_flight / 2,
+            Algorithm::Cubic => growth.cubic.on_congestion(self.cwnd, in_flight, mss),
+        }
+        .max(2 * mss);
+    }
+
+    /// The retransmission timer expired: the loss window of RFC 5681 section 3.1.
+    pub(crate) fn on_timeout(&mut self, mss: u16) {
         self.cwnd = u32::from(mss);
     }
 
-    /// The third duplicate acknowledgment (RFC 5681 section 3.2, steps 2 and 3).
-    pub(crate) fn on_fast_retransmit(&mut self, in_flight: u32, mss: u16) {
-        self.ssthresh = Self::half(in_flight, mss);
-        self.cwnd = self.ssthresh + 3 * u32::from(mss);
+    /// Nothing was sent for longer than the RTO: what is known of the path is old
+    /// (RFC 5681 section 4.1).
+    pub(crate) fn on_idle(&mut self, mss: u16) {
+        self.cwnd = self.cwnd.min(initial_window(mss));
     }
+}
 
-    /// A further duplicate acknowledgment: a segment has left the network (step 4).
-    pub(crate) fn on_duplicate_in_recovery(&mut self, mss: u16) {
-        self.cwnd = self.cwnd.saturating_add(u32::from(mss)).min(1 << 30);
-    }
-
-    /// A partial acknowledgment (RFC 6582 section 3.2, step 3).
-    pub(crate) fn on_partial_ack(&mut self, acked: u32, mss: u16) {
-        let mss = u32::from(mss);
-        self.cwnd = self.cwnd.saturating_sub(acked).max(mss);
-        if acked >= mss {
-            self.cwnd += mss;
-        }
-    }
-
-    /// Recovery is over: min(ssthresh, max(FlightSize, SMSS) + SMSS), which
-    /// sends no burst (RFC 6582 section 3.2, step 3, option 1).
-    pub(crate) fn on_recovered(&mut self, in_flight: u32, mss: u16) {
-        let mss = u32::from(mss);
-        self.cwnd = self.ssthresh.min(in_flight.max(mss) + mss);
-    }
-
-    fn half(in_flight: u32, mss: u16) -> u32 {
-        (in_flight / 2).max(2 * u32::from(mss))
-    }
+fn initial_window(mss: u16) -> u32 {
+    let mss = u32::from(mss);
+    (10 * mss).min((2 * mss).max(14_600))
 }
 
 #[cfg(test)]
@@ -84,19 +161,32 @@ mod tests {
 
     const MSS: u16 = 1_000;
 
+    fn acked(bytes: u32) -> Acked {
+        Acked {
+            now: Instant::ZERO,
+            bytes,
+            una: Seq(0),
+            nxt: Seq(0),
+            rtt_us: None,
+            srtt: Duration::from_millis(10),
+            mss: 1_000,
+        }
+    }
+
     #[test]
     fn slow_start_doubles_and_avoidance_adds_one_mss_a_window() {
-        let mut congestion = Congestion::new(MSS);
+        let (mut congestion, mut growth) = (Congestion::new(MSS), Growth::default());
+        let reno = Algorithm::NewReno;
         assert_eq!(congestion.cwnd(), 10_000);
         for _ in 0..5 {
-            congestion.on_ack(2_000, MSS);
+            congestion.on_ack(reno, &mut growth, &acked(2_000));
         }
         assert_eq!(congestion.cwnd(), 20_000);
-        congestion.on_fast_retransmit(20_000, MSS);
-        congestion.on_recovered(10_000, MSS);
+        congestion.on_congestion(reno, &mut growth, 20_000, MSS);
+        congestion.cwnd = congestion.ssthresh;
         assert_eq!(congestion.cwnd(), 10_000);
         for _ in 0..5 {
-            congestion.on_ack(2_000, MSS);
+            congestion.on_ack(reno, &mut growth, &acked(2_000));
         }
         assert!(
             (10_900..=11_000).contains(&congestion.cwnd()),
@@ -104,13 +194,32 @@ mod tests {
         );
     }
 
+    /// RFC 5681 section 3.1 counts bytes, and one acknowledgment adds a bounded
+    /// amount: dividing them earns nothing (attack case 46).
     #[test]
-    fn a_timeout_leaves_one_segment_and_halves_once() {
+    fn neither_many_small_acknowledgments_nor_one_large_gain_more() {
+        let (mut whole, mut split, mut growth) = (
+            Congestion::new(MSS),
+            Congestion::new(MSS),
+            Growth::default(),
+        );
+        whole.on_ack(Algorithm::NewReno, &mut growth, &acked(1_000));
+        for _ in 0..1_000 {
+            split.on_ack(Algorithm::NewReno, &mut growth, &acked(1));
+        }
+        assert_eq!(whole, split);
+        whole.on_ack(Algorithm::NewReno, &mut growth, &acked(1 << 20));
+        assert_eq!(whole.cwnd(), 11_000 + 8 * 1_000);
+    }
+
+    #[test]
+    fn a_timeout_leaves_one_segment_and_an_idle_time_the_initial_window() {
         let mut congestion = Congestion::new(MSS);
-        congestion.on_timeout(10_000, MSS, true);
-        assert_eq!((congestion.cwnd(), congestion.ssthresh), (1_000, 5_000));
-        congestion.on_timeout(1_000, MSS, false);
-        assert_eq!((congestion.cwnd(), congestion.ssthresh), (1_000, 5_000));
+        congestion.cwnd = 50_000;
+        congestion.on_idle(MSS);
+        assert_eq!(congestion.cwnd(), 10_000);
+        congestion.on_timeout(MSS);
+        assert_eq!(congestion.cwnd(), 1_000);
     }
 
     #[test]

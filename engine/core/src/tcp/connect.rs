@@ -2,14 +2,16 @@
 //! control block is made.
 
 use super::congestion::Congestion;
+use super::flight::Delivered;
+use super::input::micros;
 use super::state::State;
-use super::tcb::{Minutes, Tcb, TcbFlags, Timer};
+use super::tcb::{Minutes, Tcb, TcbFlags};
 use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, Shared, SocketOptions, Tcp};
 use crate::flow::{FlowHasher, FlowKey};
 use crate::seq::Seq;
 use crate::time::Instant;
-use crate::wire::tcp::Options;
+use crate::wire::tcp::{Options, Timestamps};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What a peer takes that offers no MSS (RFC 9293 section 3.7.1, MUST-15).
@@ -186,7 +188,13 @@ impl Shared {
     }
 
     /// The handshake is complete by `event`: SND.UNA passes our SYN.
-    pub(crate) fn establish(&mut self, tcb: &mut Tcb, event: Event) {
+    pub(crate) fn establish(
+        &mut self,
+        now: Instant,
+        tcb: &mut Tcb,
+        event: Event,
+        echoed: Option<Timestamps>,
+    ) {
         tcb.on(event);
         tcb.set(TcbFlags::ESTABLISHED);
         if tcb.is(TcbFlags::FIN_QUEUED) {
@@ -195,11 +203,41 @@ impl Shared {
         }
         tcb.snd_una += 1;
         tcb.snd_nxt = tcb.snd_una;
-        tcb.snd_max = tcb.snd_una;
-        tcb.recover = tcb.snd_una;
-        tcb.timer = Timer::Idle;
+        let mut delivered = Delivered::default();
+        if let Some(cold) = tcb.cold.as_deref_mut() {
+            cold.flight.acknowledge(tcb.snd_una, &mut delivered);
+            if let Some(sent_us) = delivered.sample_us {
+                tcb.rtt.sample(micros(now).wrapping_sub(sent_us));
+            }
+        }
+        if tcb.backoff > 0 {
+            self.open_after_timeout(now, tcb, tcb.backoff, echoed);
+        }
+        tcb.disarm(now);
         tcb.backoff = 0;
         self.stats.established += 1;
+    }
+
+    /// A SYN of ours was sent more than once. It gives no round trip, unless a
+    /// timestamp came back (RFC 7323 section 4).
+    pub(crate) fn open_after_timeout(
+        &self,
+        now: Instant,
+        tcb: &mut Tcb,
+        retransmits: u8,
+        echoed: Option<Timestamps>,
+    ) {
+        match echoed.filter(|_| tcb.is(TcbFlags::TIMESTAMPS)) {
+            Some(Timestamps { echo, .. }) => {
+                let ticks = self.timestamp(now).wrapping_sub(echo);
+                tcb.rtt.sample(ticks.min(1 << 20) * 1_000);
+            }
+            None => tcb.rtt.assume_slow(),
+        }
+        if retransmits > 1 {
+            // RFC 6928 section 2: one such loss is no sign of congestion, more are.
+            tcb.congestion.on_timeout(tcb.mss);
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Verdict {
 
 /// While probes of a closed window are answered their interval doubles only this
 /// often, which leaves room for the ones that are not answered to be counted.
-const ANSWERED_PROBE_BACKOFF: u8 = 9;
+pub(crate) const ANSWERED_BACKOFF: u8 = 9;
 
 /// Between the RST that ends a peer's old connection and the SYN again.
 const SYN_AFTER_RESET: Duration = Duration::from_millis(2);
@@ -108,6 +108,7 @@ impl Tcp {
         };
         match verdict {
             Ok(Verdict::Stays) | Err(_) => {
+                shared.cool(tcb);
                 shared.schedule(cx.now, index, tcb);
                 if tcb.has_unsent() {
                     shared.queue_output(index, tcb);
@@ -144,7 +145,7 @@ impl Shared {
             ..
         } = segment.header;
         let has_ack = flags.contains(Flags::ACK);
-        if has_ack && (ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_max)) {
+        if has_ack && (ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_nxt)) {
             if !flags.contains(Flags::RST) {
                 self.send_reset(tcb.key, ack, None);
                 if tcb.backoff == 0 {
@@ -176,8 +177,7 @@ impl Shared {
             self.queue_output(index, tcb);
             return Ok(Verdict::Stays);
         }
-        self.sample_rtt(cx.now, tcb, ack);
-        self.establish(tcb, Event::SynAck);
+        self.establish(cx.now, tcb, Event::SynAck, options.timestamps);
         self.acknowledge(cx, index, tcb);
         self.notify(index, tcb, Events::CONNECTED);
         // Data and FIN beside the SYN start one number after it.
@@ -288,38 +288,30 @@ impl Shared {
             seq,
             ack,
             window,
+            options,
             ..
         } = segment.header;
         if !flags.contains(Flags::ACK) {
             return Err(DropReason::NoAck);
         }
         if tcb.state == State::SynReceived {
-            if ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_max) {
+            if ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_nxt) {
                 self.send_reset(tcb.key, ack, None);
                 return Err(DropReason::BadAck);
             }
-            self.establish(tcb, Event::AckOfSyn);
+            self.establish(cx.now, tcb, Event::AckOfSyn, options.timestamps);
             self.notify(index, tcb, Events::CONNECTED);
         }
         // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.
         let oldest = tcb
             .snd_una
             .back(u32::from(tcb.snd_wnd_max) << tcb.snd_scale());
-        if ack.follows(tcb.snd_max) || ack.precedes(oldest) {
+        if ack.follows(tcb.snd_nxt) || ack.precedes(oldest) {
             self.challenge(cx, tcb);
             return Err(DropReason::BadAck);
         }
+        self.take_ack(cx, index, tcb, segment);
         let window = u32::from(window) << tcb.snd_scale();
-        if ack.follows(tcb.snd_una) {
-            self.new_ack(cx, index, tcb, ack);
-        } else if ack == tcb.snd_una
-            && window == tcb.snd_wnd
-            && segment.len() == 0
-            && tcb.has_unacknowledged()
-        {
-            // RFC 5681 section 2: the five marks of a duplicate acknowledgment.
-            self.duplicate_ack(index, tcb);
-        }
         let is_newest = tcb.snd_wl1.precedes_or_is(seq);
         if ack.follows_or_is(tcb.snd_una) && is_newest {
             self.update_window(cx, index, tcb, seq, window);
@@ -327,11 +319,10 @@ impl Shared {
         Ok(())
     }
 
-    /// SND.UNA advances to `ack`.
-    fn new_ack(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, ack: Seq) {
+    /// SND.UNA advances to `ack`: by how many bytes.
+    pub(crate) fn advance(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, ack: Seq) -> u32 {
         let acked = ack.bytes_since(tcb.snd_una);
         let data = acked.min(tcb.send_queued);
-        self.sample_rtt(cx.now, tcb, ack);
         self.chunks
             .skip(&mut tcb.send_queue, u64::from(data), cx.pool);
         if acked > data {
@@ -340,58 +331,14 @@ impl Shared {
         }
         tcb.send_queued -= data;
         tcb.snd_una = ack;
-        tcb.snd_nxt = tcb.snd_nxt.max(ack);
-        tcb.backoff = 0;
         self.stats.bytes_acked += u64::from(data);
-        self.grow_window(index, tcb, acked);
-        if tcb.has_unacknowledged() {
-            // RFC 6298 (5.3)
-            let rto = tcb.rtt.rto(self.config.rto, 0);
-            tcb.arm(Timer::Retransmit, cx.now, rto);
-        } else if tcb.timer == Timer::Retransmit {
-            tcb.timer = Timer::Idle; // RFC 6298 (5.2)
-        }
         if tcb.events.contains(Events::WANTS_WRITABLE)
             && tcb.send_queued <= self.config.send_buffer / 2
         {
             tcb.events.remove(Events::WANTS_WRITABLE);
             self.notify(index, tcb, Events::WRITABLE);
         }
-    }
-
-    /// What an advance of SND.UNA does to the congestion window (RFC 6582
-    /// section 3.2 in recovery, RFC 5681 section 3.1 else).
-    fn grow_window(&mut self, index: u32, tcb: &mut Tcb, acked: u32) {
-        tcb.duplicate_acks = 0;
-        if !tcb.is(TcbFlags::IN_RECOVERY) {
-            tcb.congestion.on_ack(acked, tcb.mss);
-        } else if tcb.snd_una.follows_or_is(tcb.recover) {
-            tcb.unset(TcbFlags::IN_RECOVERY);
-            tcb.congestion.on_recovered(tcb.in_flight(), tcb.mss);
-        } else {
-            tcb.congestion.on_partial_ack(acked, tcb.mss);
-            tcb.set(TcbFlags::RESEND_ONE);
-            self.queue_output(index, tcb);
-        }
-    }
-
-    fn duplicate_ack(&mut self, index: u32, tcb: &mut Tcb) {
-        self.stats.duplicate_acks += 1;
-        tcb.duplicate_acks = tcb.duplicate_acks.saturating_add(1);
-        if tcb.is(TcbFlags::IN_RECOVERY) {
-            tcb.congestion.on_duplicate_in_recovery(tcb.mss);
-            self.queue_output(index, tcb);
-        } else if tcb.duplicate_acks == 3
-            && tcb.snd_una.follows_or_is(tcb.recover)
-            && tcb.snd_nxt == tcb.snd_max
-        {
-            tcb.recover = tcb.snd_max;
-            tcb.set(TcbFlags::IN_RECOVERY);
-            tcb.set(TcbFlags::RESEND_ONE);
-            tcb.congestion.on_fast_retransmit(tcb.in_flight(), tcb.mss);
-            self.stats.fast_retransmits += 1;
-            self.queue_output(index, tcb);
-        }
+        acked
     }
 
     fn update_window(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, seq: Seq, window: u32) {
@@ -403,24 +350,17 @@ impl Shared {
         if tcb.timer == Timer::Persist {
             // The peer lives: it may keep its window closed as long as it answers
             // (RFC 9293 section 3.8.6.1, MUST-37).
-            tcb.backoff = tcb.backoff.min(ANSWERED_PROBE_BACKOFF);
+            tcb.backoff = tcb.backoff.min(ANSWERED_BACKOFF);
             if opened {
-                tcb.timer = Timer::Idle;
+                tcb.disarm(cx.now);
                 tcb.backoff = 0;
-                if tcb.has_unacknowledged() {
-                    let rto = tcb.rtt.rto(self.config.rto, 0);
-                    tcb.arm(Timer::Retransmit, cx.now, rto);
+                if self.warm(tcb).flight.retract_probe() {
+                    // The byte goes with the rest, in segments worth sending.
+                    tcb.snd_nxt = tcb.snd_una;
                 }
+                self.arm_for_flight(cx.now, tcb);
             }
             self.queue_output(index, tcb);
-        }
-    }
-
-    /// Takes the timed segment's round trip if `ack` covers it.
-    fn sample_rtt(&mut self, now: Instant, tcb: &mut Tcb, ack: Seq) {
-        if tcb.is(TcbFlags::RTT_TIMED) && ack.follows(tcb.rtt_seq) {
-            tcb.unset(TcbFlags::RTT_TIMED);
-            tcb.rtt.sample(micros(now).wrapping_sub(tcb.rtt_start_us));
         }
     }
 

@@ -326,12 +326,18 @@ impl Tcp {
         if record.ts_recent.is_some() && segment.header.options.timestamps.is_none() {
             return Err(DropReason::Paws); // RFC 7323 section 3.2
         }
-        self.complete(cx, index).map(Some)
+        self.complete(cx, index, segment.header.options.timestamps)
+            .map(Some)
     }
 
     /// The handshake is complete: the record becomes a connection in the accept
     /// queue of its listener, which it inherits its options from.
-    fn complete(&mut self, cx: &mut Cx, index: u32) -> Result<u32, DropReason> {
+    fn complete(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        echoed: Option<Timestamps>,
+    ) -> Result<u32, DropReason> {
         let Some(record) = self.half_open.get(index) else {
             return Err(DropReason::NoListener);
         };
@@ -365,10 +371,14 @@ impl Tcp {
         };
         self.shared
             .take_syn(cx.now, &mut tcb, record.irs, &syn, record.window);
-        self.shared.establish(&mut tcb, Event::AckOfSyn);
+        self.shared
+            .establish(cx.now, &mut tcb, Event::AckOfSyn, None);
         if record.retransmits == 0 {
-            // Karn: a SYN-ACK sent twice is no sample (RFC 6298 section 3).
             tcb.rtt.sample(micros(cx.now).wrapping_sub(record.sent_us));
+        } else {
+            // Karn: a SYN-ACK sent twice is no sample (RFC 6298 section 3).
+            self.shared
+                .open_after_timeout(cx.now, &mut tcb, record.retransmits, echoed);
         }
         let generation = tcb.generation;
         let hash = self.shared.hasher.hash(&tcb.key);

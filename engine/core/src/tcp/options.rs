@@ -1,5 +1,6 @@
 //! What can be set, for a whole shard's TCP and for one socket.
 
+use super::congestion::Algorithm;
 use super::rtt::RtoBounds;
 use crate::ports::PortRange;
 use crate::time::Duration;
@@ -34,6 +35,8 @@ pub struct TcpConfig {
     pub timestamps: bool,
     /// Offer selective acknowledgments (RFC 2018).
     pub sack: bool,
+    /// How congestion windows grow (TCP_CONGESTION).
+    pub congestion: Algorithm,
     /// Bounds of the retransmission timeout (RFC 6298).
     pub rto: RtoBounds,
     /// A delayed ACK waits this long; less than 0.5 s (RFC 9293, MUST-40).
@@ -69,6 +72,7 @@ impl Default for TcpConfig {
             ports: PortRange::default(),
             timestamps: true,
             sack: true,
+            congestion: Algorithm::default(),
             rto: RtoBounds::default(),
             delayed_ack: Duration::from_millis(40),
             msl: Duration::from_secs(30),

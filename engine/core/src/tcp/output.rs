@@ -1,5 +1,5 @@
 //! Segments that leave: what may be sent now, as one header and a stretch of the
-//! send queue.
+//! send queue: what was lost first, then probes, then what is new.
 //!
 //! Nothing is built here. A [`Plan`] is made when the next hop is known and a
 //! frame is at hand, and applied to the connection as it leaves, so a segment
@@ -32,10 +32,10 @@ struct Plan {
 enum Kind {
     /// A SYN, alone or with ACK.
     Syn,
-    /// Data or FIN at `snd_nxt`, for the first time or again.
-    Next,
-    /// The segment at SND.UNA again, while `snd_nxt` stays (fast retransmission).
-    Again,
+    /// Data or FIN at SND.NXT.
+    New,
+    /// The segment of this name in the scoreboard again.
+    Again(u64),
     /// A window probe.
     Probe,
     /// Nothing but the acknowledgment.
@@ -103,7 +103,7 @@ impl Tcp {
         };
         let shared = &mut self.shared;
         for _ in 0..TURN {
-            let Some(plan) = shared.plan(tcb) else {
+            let Some(plan) = shared.plan(cx.now, tcb) else {
                 shared.await_window(cx.now, tcb);
                 shared.schedule(cx.now, index, tcb);
                 return;
@@ -162,7 +162,7 @@ impl Tcp {
             return false;
         };
         // RFC 5927 section 4.1: the quoted segment must be one in flight.
-        let is_ours = seq.follows_or_is(tcb.snd_una) && seq.precedes(tcb.snd_max);
+        let is_ours = seq.follows_or_is(tcb.snd_una) && seq.precedes(tcb.snd_nxt);
         if !is_ours || tcb.ends_on(Event::Unreachable).is_none() {
             return false;
         }
@@ -173,32 +173,64 @@ impl Tcp {
 
 impl Shared {
     /// What to send next; none when nothing may leave.
-    fn plan(&self, tcb: &Tcb) -> Option<Plan> {
+    fn plan(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
         if matches!(tcb.state, State::SynSent | State::SynReceived) {
             return self.plan_syn(tcb);
         }
-        if tcb.is(TcbFlags::RESEND_ONE) && tcb.has_unacknowledged() {
-            let len = tcb.send_queued.min(u32::from(tcb.mss));
-            return Some(self.plan_data(tcb, tcb.snd_una, len, Kind::Again));
-        }
         if tcb.is(TcbFlags::PROBE_DUE) {
             let usable = tcb.snd_wnd.clamp(1, u32::from(tcb.mss));
-            return Some(self.plan_data(
-                tcb,
-                tcb.snd_una,
-                tcb.send_queued.min(usable),
-                Kind::Probe,
-            ));
+            let len = tcb.send_queued.min(usable);
+            return Some(self.plan_data(tcb, tcb.snd_una, len, Kind::Probe));
         }
-        self.plan_next(tcb).or_else(|| {
-            let ack = Plan {
-                seq: tcb.snd_max,
-                flags: Flags::ACK,
-                len: 0,
-                kind: Kind::Ack,
-            };
-            tcb.is(TcbFlags::ACK_NOW).then_some(ack)
-        })
+        // A report leaves alone: beside a full segment of data it has no room.
+        let has_report = tcb.cold().is_some_and(|cold| !cold.report.is_empty());
+        if has_report && tcb.is(TcbFlags::ACK_NOW) {
+            return self.plan_ack(tcb);
+        }
+        self.plan_again(tcb)
+            .or_else(|| self.plan_tail_probe(tcb))
+            .or_else(|| self.plan_new(now, tcb))
+            .or_else(|| self.plan_ack(tcb))
+    }
+
+    fn plan_ack(&self, tcb: &Tcb) -> Option<Plan> {
+        let ack = Plan {
+            seq: tcb.snd_nxt,
+            flags: Flags::ACK,
+            len: 0,
+            kind: Kind::Ack,
+        };
+        tcb.is(TcbFlags::ACK_NOW).then_some(ack)
+    }
+
+    /// What was lost, as far as the congestion window allows, and what of it the
+    /// peer's window still holds (RFC 9293 section 3.8.6, SHLD-16).
+    fn plan_again(&self, tcb: &mut Tcb) -> Option<Plan> {
+        let mss = tcb.mss;
+        let cold = tcb.cold.as_deref_mut()?;
+        let (name, sent) = cold.flight.next_lost()?;
+        let usable = tcb.congestion.cwnd().saturating_sub(cold.pipe(mss));
+        let window_end = tcb.snd_una + tcb.snd_wnd;
+        if usable < sent.len() || sent.seq.follows_or_is(window_end) {
+            return None;
+        }
+        Some(self.plan_segment(tcb, sent.seq, sent.end.min(window_end), Kind::Again(name)))
+    }
+
+    /// One segment, new if there is one and the peer has room, or else the last
+    /// again, whatever the congestion window (RFC 8985 section 7.3).
+    fn plan_tail_probe(&self, tcb: &Tcb) -> Option<Plan> {
+        if !tcb.is(TcbFlags::TAIL_PROBE_DUE) {
+            return None;
+        }
+        let window_end = tcb.snd_una + tcb.snd_wnd;
+        let end = (tcb.snd_nxt + u32::from(tcb.mss)).min(tcb.data_end());
+        if end.follows(tcb.snd_nxt) && end.precedes_or_is(window_end) {
+            let len = end.bytes_since(tcb.snd_nxt);
+            return Some(self.plan_data(tcb, tcb.snd_nxt, len, Kind::New));
+        }
+        let (name, sent) = tcb.cold()?.flight.back()?;
+        Some(self.plan_segment(tcb, sent.seq, sent.end, Kind::Again(name)))
     }
 
     fn plan_syn(&self, tcb: &Tcb) -> Option<Plan> {
@@ -215,38 +247,53 @@ impl Shared {
                 kind: Kind::Syn,
             });
         }
-        let ack = Plan {
-            seq: tcb.snd_max,
-            flags: Flags::ACK,
-            len: 0,
-            kind: Kind::Ack,
-        };
-        (tcb.state == State::SynReceived && tcb.is(TcbFlags::ACK_NOW)).then_some(ack)
+        self.plan_ack(tcb)
+            .filter(|_| tcb.state == State::SynReceived)
     }
 
-    /// Data and FIN at `snd_nxt`, as far as both windows, Nagle's algorithm and
+    /// Data and FIN at SND.NXT, as far as both windows, Nagle's algorithm and
     /// silly window avoidance allow (RFC 9293 sections 3.7.4 and 3.8.6.2.1).
-    fn plan_next(&self, tcb: &Tcb) -> Option<Plan> {
+    fn plan_new(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
         if !tcb.has_unsent() {
             return None;
         }
         let unsent = tcb.data_end().bytes_since(tcb.snd_nxt);
-        let window = tcb.snd_wnd.min(tcb.congestion.cwnd());
-        let usable = window.saturating_sub(tcb.in_flight());
+        if unsent == 0 {
+            return Some(self.plan_data(tcb, tcb.snd_nxt, 0, Kind::New));
+        }
+        let is_first = !tcb.has_unacknowledged();
+        if is_first && tcb.is_idle_for(now, tcb.rtt.rto(self.config.rto, 0)) {
+            tcb.congestion.on_idle(tcb.mss);
+        }
+        // What a peer that shrinks its window leaves may be less than nothing
+        // (section 3.8.6, MUST-34).
+        let window = (tcb.snd_una + tcb.snd_wnd).distance_from(tcb.snd_nxt);
+        let window = u32::try_from(window).unwrap_or(0);
+        let usable = window.min(tcb.congestion.cwnd().saturating_sub(tcb.pipe()));
         let mss = u32::from(tcb.mss);
         let len = unsent.min(usable).min(mss);
-        if unsent == 0 {
-            return Some(self.plan_data(tcb, tcb.snd_nxt, 0, Kind::Next));
-        }
         let is_last = len == unsent;
-        let is_again = tcb.snd_nxt.precedes(tcb.snd_max);
-        let may_be_small = tcb.is(TcbFlags::NODELAY)
-            || tcb.in_flight() == 0
-            || tcb.is(TcbFlags::FIN_QUEUED)
-            || is_again;
+        let may_be_small = tcb.is(TcbFlags::NODELAY) || is_first || tcb.is(TcbFlags::FIN_QUEUED);
         let half_window = (u32::from(tcb.snd_wnd_max) << tcb.snd_scale()) / 2;
-        let is_worth_it = len == mss || (is_last && may_be_small) || len >= half_window.max(1);
-        (len > 0 && is_worth_it).then(|| self.plan_data(tcb, tcb.snd_nxt, len, Kind::Next))
+        let is_worth_it =
+            len == mss || (is_last && may_be_small) || (len >= half_window.max(1) && len == window);
+        (len > 0 && is_worth_it).then(|| self.plan_data(tcb, tcb.snd_nxt, len, Kind::New))
+    }
+
+    /// The sequence numbers from `seq` to `end`, which were sent before. A FIN is
+    /// among them when they go past the data.
+    fn plan_segment(&self, tcb: &Tcb, seq: Seq, end: Seq, kind: Kind) -> Plan {
+        let data_end = end.min(tcb.data_end());
+        let len = data_end.bytes_since(seq);
+        let plan = self.plan_data(tcb, seq, len, kind);
+        if end.follows(data_end) {
+            plan
+        } else {
+            Plan {
+                flags: plan.flags.without(Flags::FIN),
+                ..plan
+            }
+        }
     }
 
     /// `len` bytes at `seq`, with the FIN if it comes right after them and PSH if
@@ -271,14 +318,11 @@ impl Shared {
     fn header_of(&self, now: Instant, tcb: &mut Tcb, plan: &Plan) -> Header {
         if plan.kind != Kind::Syn {
             let window = self.advertise(tcb);
-            return header(
-                tcb.key,
-                plan.flags,
-                plan.seq,
-                tcb.rcv_nxt,
-                window,
-                self.options_of(now, tcb),
-            );
+            let mut options = self.options_of(now, tcb);
+            if plan.kind == Kind::Ack {
+                options.sack = Self::report(tcb);
+            }
+            return header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, options);
         }
         let mut options = self.syn_options(now);
         if tcb.state == State::SynReceived {
@@ -315,44 +359,52 @@ impl Shared {
         let end = plan.seq + plan.len + u32::from(is_control);
         match plan.kind {
             Kind::Syn => tcb.unset(TcbFlags::SYN_DUE),
-            Kind::Again => tcb.unset(TcbFlags::RESEND_ONE),
             Kind::Probe => {
                 tcb.unset(TcbFlags::PROBE_DUE);
                 self.stats.window_probes += 1;
             }
-            Kind::Next | Kind::Ack => {}
+            Kind::New | Kind::Again(_) | Kind::Ack => {}
         }
         if end == plan.seq {
             return;
         }
-        if matches!(plan.kind, Kind::Syn | Kind::Next) {
-            tcb.snd_nxt = end;
+        self.record(now, tcb, plan, end);
+        if tcb.is(TcbFlags::TAIL_PROBE_DUE) && plan.kind != Kind::Probe {
+            tcb.unset(TcbFlags::TAIL_PROBE_DUE);
+            self.note_probe(tcb, matches!(plan.kind, Kind::Again(_)));
+            return;
         }
-        self.count_sent(now, tcb, plan.seq, end, plan.len);
-        tcb.snd_max = tcb.snd_max.max(end);
-        // RFC 6298 (5.1); a probe has its own timer.
-        if plan.kind != Kind::Probe && tcb.timer != Timer::Retransmit {
-            let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-            tcb.arm(Timer::Retransmit, now, rto);
+        // RFC 6298 (5.1); a window probe has its own timer, and a tail loss probe
+        // is always some time after the last segment.
+        let is_new_tail = plan.kind == Kind::New && tcb.timer == Timer::Probe;
+        if plan.kind != Kind::Probe && (tcb.timer.is_off_flight() || is_new_tail) {
+            self.arm_for_flight(now, tcb);
         }
     }
 
-    /// Counts new and repeated bytes, and times one new segment a round trip.
-    fn count_sent(&mut self, now: Instant, tcb: &mut Tcb, seq: Seq, end: Seq, len: u32) {
-        if seq.precedes(tcb.snd_max) {
+    /// Puts what has left into the scoreboard.
+    fn record(&mut self, now: Instant, tcb: &mut Tcb, plan: &Plan, end: Seq) {
+        let now_us = micros(now);
+        let (seq, nxt) = (plan.seq, tcb.snd_nxt);
+        let flight = &mut self.warm(tcb).flight;
+        let is_again = seq.precedes(nxt);
+        if is_again {
+            let name = match plan.kind {
+                Kind::Again(name) => Some(name),
+                _ => flight.head().map(|(name, _)| name),
+            };
+            if let Some(name) = name {
+                flight.sent_again(name, now_us);
+            }
             self.stats.retransmits += 1;
-            // Karn's algorithm (RFC 6298 section 3).
-            tcb.unset(TcbFlags::RTT_TIMED);
-            let new = end.distance_from(tcb.snd_max).max(0).unsigned_abs();
-            self.stats.bytes_sent += u64::from(new.min(len));
-            return;
         }
-        self.stats.bytes_sent += u64::from(len);
-        if !tcb.is(TcbFlags::RTT_TIMED) {
-            tcb.set(TcbFlags::RTT_TIMED);
-            tcb.rtt_seq = seq;
-            tcb.rtt_start_us = micros(now);
+        let new_from = seq.max(nxt);
+        if end.follows(new_from) {
+            flight.push(new_from, end, now_us);
+            tcb.snd_nxt = end;
+            self.stats.bytes_sent += u64::from(plan.len.min(end.bytes_since(new_from)));
         }
+        self.note_sent(now, tcb, end.bytes_since(seq), is_again);
     }
 
     /// Data waits, nothing is in flight and nothing may be sent: only a probe can

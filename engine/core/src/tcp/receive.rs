@@ -4,6 +4,7 @@
 //! Received bytes stay in the frames that they came in. Where segments overlap,
 //! the bytes that came first stay: what was kept is never rewritten.
 
+use super::sack::Report;
 use super::tcb::{Events, Millis, Tcb, TcbFlags};
 use super::{Content, Cx, Segment, Shared};
 use crate::frame::Frame;
@@ -11,9 +12,13 @@ use crate::seq::Seq;
 use crate::stats::DropReason;
 use crate::wire::tcp::Flags;
 
-/// Chunks past a gap that one connection may keep. They are walked one by one,
-/// so this bounds the time as well as the memory (CVE-2018-5390).
-const REASSEMBLY_MAX: usize = 512;
+/// Chunks past a gap that are looked at to find a segment's place. They are
+/// walked one by one, so this bounds the time (CVE-2018-5390); a segment that
+/// lies behind the last one, or the one before it, needs no walk.
+const WALK_MAX: usize = 512;
+/// Chunks past a gap that a connection may always keep; with large buffers it is
+/// what full-sized segments fill of them.
+const REASSEMBLY_MIN: u32 = 512;
 
 impl Shared {
     /// The segment text and FIN of a segment whose sequence number is acceptable.
@@ -43,7 +48,9 @@ impl Shared {
         };
         let is_all_old = old > 0 && old >= frame.len() + usize::from(fin);
         if is_all_old {
+            let end = seq + u32::try_from(frame.len()).unwrap_or(0);
             cx.pool.free(frame);
+            self.report_duplicate(tcb, seq, end);
             self.acknowledge(cx, index, tcb);
             return Err(DropReason::Duplicate);
         }
@@ -79,24 +86,55 @@ impl Shared {
         frame: Frame,
         fin: bool,
     ) -> bool {
-        let fills_gap = !tcb.reassembly.is_empty();
+        let fills_gap = tcb.has_reassembly();
         let (mut frame, mut fin) = (frame, fin);
-        if let Some(front) = self.chunks.front(tcb.reassembly) {
+        if let Some(front) = self.chunks.front(tcb.reassembly()) {
             // What was kept from there on came first, and stays.
             let room = front.seq.bytes_since(tcb.rcv_nxt) as usize;
             fin &= frame.len() <= room;
             frame.truncate(room);
         }
         self.append(cx, tcb, frame);
-        while let Some(front) = self.chunks.front(tcb.reassembly) {
+        if fills_gap {
+            fin |= self.join(cx, tcb);
+        }
+        self.notify(index, tcb, Events::READABLE);
+        if fin {
+            tcb.rcv_nxt += 1;
+            // The edge never lies behind RCV.NXT, and a FIN needs no room.
+            tcb.rcv_edge = tcb.rcv_edge.max(tcb.rcv_nxt);
+            tcb.set(TcbFlags::FIN_RECEIVED);
+            if let Some(cold) = tcb.cold.as_deref_mut() {
+                self.chunks.clear(&mut cold.reassembly, cx.pool);
+                cold.reassembly_len = 0;
+                cold.report = Report::default();
+            }
+        }
+        if fin || fills_gap {
+            self.acknowledge(cx, index, tcb);
+        } else {
+            self.acknowledge_later(cx, index, tcb);
+        }
+        fin
+    }
+
+    /// Moves what is kept past the gap that has been filled behind the rest. True
+    /// when the peer's FIN was behind it.
+    fn join(&mut self, cx: &mut Cx, tcb: &mut Tcb) -> bool {
+        let mut fin = false;
+        while let Some(front) = self.chunks.front(tcb.reassembly()) {
             if front.seq.follows(tcb.rcv_nxt) {
                 break;
             }
             let (end, chunk_fin) = (front.end(), front.fin);
-            let Some(chunk) = self.chunks.pop_front(&mut tcb.reassembly) else {
+            let Some(cold) = tcb.cold.as_deref_mut() else {
                 break;
             };
-            tcb.reassembly_len -= 1;
+            let Some(chunk) = self.chunks.pop_front(&mut cold.reassembly) else {
+                break;
+            };
+            cold.reassembly_len -= 1;
+            cold.reassembly_hint = None;
             let Content::Frame(mut frame) = chunk.content else {
                 break;
             };
@@ -109,21 +147,17 @@ impl Shared {
             self.append(cx, tcb, frame);
             fin |= chunk_fin;
         }
-        self.notify(index, tcb, Events::READABLE);
-        if fin {
-            tcb.rcv_nxt += 1;
-            // The edge never lies behind RCV.NXT, and a FIN needs no room.
-            tcb.rcv_edge = tcb.rcv_edge.max(tcb.rcv_nxt);
-            tcb.set(TcbFlags::FIN_RECEIVED);
-            self.chunks.clear(&mut tcb.reassembly, cx.pool);
-            tcb.reassembly_len = 0;
-        }
-        if fin || fills_gap {
-            self.acknowledge(cx, index, tcb);
-        } else {
-            self.acknowledge_later(cx, index, tcb);
+        if let Some(cold) = tcb.cold.as_deref_mut() {
+            cold.report.advance(tcb.rcv_nxt);
         }
         fin
+    }
+
+    /// Data came that had been received before (RFC 2883).
+    fn report_duplicate(&mut self, tcb: &mut Tcb, seq: Seq, end: Seq) {
+        if tcb.is(TcbFlags::SACK) && end.follows(seq) {
+            self.warm(tcb).report.add_duplicate(seq, end);
+        }
     }
 
     /// Delayed ACK (RFC 9293 section 3.8.6.3; RFC 5681 section 4.2): at once for
@@ -151,7 +185,7 @@ impl Shared {
             tcb.rcv_nxt,
             false,
         ) {
-            Ok(()) => {
+            Ok(_) => {
                 tcb.rcv_nxt += len;
                 tcb.receive_queued += len;
                 self.stats.bytes_received += u64::from(len);
@@ -179,14 +213,19 @@ impl Shared {
         fin: bool,
     ) -> Result<(), DropReason> {
         let end = seq + u32::try_from(frame.len()).unwrap_or(0);
-        let gap = self.find_gap(tcb, seq);
+        let Some(gap) = self.find_gap(tcb, seq) else {
+            cx.pool.free(frame);
+            return Err(DropReason::ReassemblyFull);
+        };
         let new_end = gap.end.map_or(end, |limit| limit.min(end));
         let fin = fin && new_end == end;
         if gap.start.follows(new_end) || (gap.start == new_end && !fin) {
             cx.pool.free(frame);
+            self.report_duplicate(tcb, seq, end);
             return Err(DropReason::Duplicate);
         }
-        if usize::from(tcb.reassembly_len) >= REASSEMBLY_MAX {
+        let full_sized = self.config.receive_buffer / u32::from(tcb.mss);
+        if self.warm(tcb).reassembly_len >= REASSEMBLY_MIN.max(2 * full_sized) {
             cx.pool.free(frame);
             return Err(DropReason::ReassemblyFull);
         }
@@ -197,44 +236,68 @@ impl Shared {
         frame.set_window(frame.head() + old, new);
         let (frame, copied) = self.chunks.keep(frame, cx.pool);
         self.stats.copied_out += u64::from(copied);
+        let mut list = tcb.reassembly();
         let content = Content::Frame(frame);
-        if let Err(content) =
-            self.chunks
-                .insert_after(&mut tcb.reassembly, gap.after, content, gap.start, fin)
-        {
-            self.discard(cx, content);
-            return Ok(());
+        let kept = self
+            .chunks
+            .insert_after(&mut list, gap.after, content, gap.start, fin);
+        let at = match kept {
+            Ok(at) => at,
+            Err(content) => {
+                self.discard(cx, content);
+                return Ok(());
+            }
+        };
+        let cold = self.warm(tcb);
+        cold.reassembly = list;
+        cold.reassembly_len += 1;
+        cold.reassembly_hint = Some(at);
+        if new > 0 {
+            cold.report.add(gap.start, new_end);
         }
-        tcb.reassembly_len += 1;
         self.stats.out_of_order += 1;
         Ok(())
     }
 
-    /// The first gap at or after `seq` in what is kept.
-    fn find_gap(&self, tcb: &Tcb, seq: Seq) -> Gap {
+    /// The first gap at or after `seq` in what is kept; none when it would take too
+    /// long to find.
+    fn find_gap(&self, tcb: &Tcb, seq: Seq) -> Option<Gap> {
         let mut gap = Gap {
             after: None,
             start: seq,
             end: None,
         };
+        let list = tcb.reassembly();
         // Most often the segment lies past everything: no walk then.
         if self
             .chunks
-            .back(tcb.reassembly)
+            .back(list)
             .is_some_and(|last| seq.follows_or_is(last.end()))
         {
-            gap.after = tcb.reassembly.tail();
-            return gap;
+            gap.after = list.tail();
+            return Some(gap);
         }
-        for (at, chunk) in self.chunks.walk(tcb.reassembly) {
+        // Or behind the one that came before it.
+        let hint = tcb
+            .cold()
+            .and_then(|cold| cold.reassembly_hint)
+            .filter(|&hint| {
+                self.chunks
+                    .at(hint)
+                    .is_some_and(|last| seq.follows_or_is(last.seq))
+            });
+        for (step, (at, chunk)) in self.chunks.walk_from(list, hint).enumerate() {
             if chunk.seq.follows(gap.start) {
                 gap.end = Some(chunk.seq);
-                break;
+                return Some(gap);
+            }
+            if step == WALK_MAX {
+                return None;
             }
             gap.start = gap.start.max(chunk.end());
             gap.after = Some(at);
         }
-        gap
+        Some(gap)
     }
 
     /// The window field of the next segment. It moves the offered edge only when

@@ -6,7 +6,7 @@ use super::{Cx, Segment, Shared};
 use crate::flow::FlowKey;
 use crate::seq::Seq;
 use crate::time::Instant;
-use crate::wire::tcp::{Flags, Header, Options, Timestamps};
+use crate::wire::tcp::{Flags, Header, Options, SackBlocks, Timestamps};
 
 impl Shared {
     /// The RST that answers a segment for which there is no connection (RFC 9293
@@ -45,7 +45,7 @@ impl Shared {
 
     /// Aborts towards the peer of a synchronized connection (RFC 9293 section 3.10.5).
     pub(crate) fn reset_connection(&mut self, tcb: &Tcb) {
-        self.send_reset(tcb.key, tcb.snd_max, Some(tcb.rcv_nxt));
+        self.send_reset(tcb.key, tcb.snd_nxt, Some(tcb.rcv_nxt));
     }
 
     /// Queues a challenge ACK (RFC 5961 section 3.2).
@@ -60,15 +60,27 @@ impl Shared {
         tcb.unset(TcbFlags::ACK_NOW);
         tcb.unset(TcbFlags::ACK_DELAYED);
         let window = self.advertise(tcb);
-        let options = self.options_of(cx.now, tcb);
+        let options = Options {
+            sack: Self::report(tcb),
+            ..self.options_of(cx.now, tcb)
+        };
         header(
             tcb.key,
             Flags::ACK,
-            tcb.snd_max,
+            tcb.snd_nxt,
             tcb.rcv_nxt,
             window,
             options,
         )
+    }
+
+    /// The blocks of an acknowledgment without data, as many as there is room for
+    /// (RFC 2018 section 3).
+    pub(crate) fn report(tcb: &mut Tcb) -> SackBlocks {
+        let most = if tcb.is(TcbFlags::TIMESTAMPS) { 3 } else { 4 };
+        tcb.cold
+            .as_deref_mut()
+            .map_or(SackBlocks::default(), |cold| cold.report.take(most))
     }
 
     /// The options of every segment after the SYN.

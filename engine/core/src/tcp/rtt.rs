@@ -24,7 +24,7 @@ impl Default for RtoBounds {
     }
 }
 
-/// SRTT and RTTVAR in microseconds; both zero before the first sample.
+/// SRTT and RTTVAR in microseconds; SRTT is zero before the first sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RttEstimator {
     srtt_us: u32,
@@ -49,10 +49,21 @@ impl RttEstimator {
         self.srtt_us = (self.srtt_us - self.srtt_us / 8 + rtt_us / 8).max(1);
     }
 
+    /// The timer expired over a SYN, and nothing is known of the round trip: the
+    /// RTO is 3 s when data transmission begins (RFC 6298, 5.7).
+    pub(crate) fn assume_slow(&mut self) {
+        *self = RttEstimator {
+            srtt_us: 0,
+            rttvar_us: 3_000_000 / 4,
+        };
+    }
+
     /// The timeout after `backoff` doublings (RFC 6298, 2.2 to 2.5 and 5.5).
     pub(crate) fn rto(&self, bounds: RtoBounds, backoff: u8) -> Duration {
         let base = if self.srtt_us == 0 {
-            bounds.initial
+            bounds
+                .initial
+                .max(Duration::from_micros(4 * u64::from(self.rttvar_us)))
         } else {
             let rto_us = u64::from(self.srtt_us) + 4 * u64::from(self.rttvar_us).max(1);
             Duration::from_micros(rto_us).max(bounds.min)
@@ -82,6 +93,16 @@ mod tests {
         // RTTVAR = 3/4 * 200 + 1/4 * 400 = 250, SRTT = 7/8 * 400 + 1/8 * 800 = 450
         assert_eq!(rtt.rto(bounds, 0), Duration::from_millis(1_450));
         assert_eq!(rtt.smoothed(), Some(Duration::from_millis(450)));
+    }
+
+    #[test]
+    fn after_a_syn_timeout_it_is_three_seconds_until_there_is_a_sample() {
+        let bounds = RtoBounds::default();
+        let mut rtt = RttEstimator::default();
+        rtt.assume_slow();
+        assert_eq!(rtt.rto(bounds, 0), Duration::from_secs(3));
+        rtt.sample(400_000);
+        assert_eq!(rtt.rto(bounds, 0), Duration::from_millis(1_200));
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! The transmission control block: one connection in two cache lines.
 //!
 //! ```text
-//! send    1         2          3           4
-//!    -----|---------|----------|-----------|-----   RFC 9293 section 3.3.1
-//!      SND.UNA   snd_nxt    snd_max    SND.UNA+SND.WND
+//! send     1          2          3          4
+//!     ----------|----------|----------|----------   RFC 9293 section 3.3.1
+//!            SND.UNA    SND.NXT    SND.UNA+SND.WND
 //!
-//! receive     1          2          3
-//!        -----|----------|----------|-----
-//!          RCV.NXT    rcv_edge = RCV.NXT+RCV.WND
+//! receive      1          2          3
+//!          ----------|----------|----------
+//!                 RCV.NXT    rcv_edge = RCV.NXT+RCV.WND
 //! ```
 //!
-//! `snd_max` is the RFC's SND.NXT; `snd_nxt` is where sending goes on, which
-//! after a retransmission timeout is back at SND.UNA.
+//! What is needed only while data is in flight or out of order is in the cold
+//! part ([`Cold`]).
 
 use super::chunks::List;
+use super::cold::Cold;
 use super::congestion::Congestion;
 use super::connect::Opening;
 use super::rtt::RttEstimator;
@@ -41,16 +42,12 @@ flags! {
     SYN_DUE = 2;
     /// The application closed the sending side: a FIN follows the queued data.
     FIN_QUEUED = 3;
-    /// One segment at SND.UNA is to be sent again (fast retransmission).
-    RESEND_ONE = 4;
+    /// A tail loss probe is to be sent (RFC 8985 section 7).
+    TAIL_PROBE_DUE = 4;
     /// A window probe is to be sent.
     PROBE_DUE = 5;
-    /// Loss recovery runs until `recover` is acknowledged (RFC 6582).
-    IN_RECOVERY = 6;
     /// Timestamps were negotiated (RFC 7323 section 3.2).
     TIMESTAMPS = 7;
-    /// `rtt_seq` and `rtt_start_us` time a segment.
-    RTT_TIMED = 9;
     /// Nagle's algorithm is off (TCP_NODELAY).
     NODELAY = 10;
     /// The application closed the connection: nobody reads, nobody is told.
@@ -108,10 +105,21 @@ pub(crate) enum Timer {
     Idle,
     /// RFC 6298 section 5, SYN and FIN included.
     Retransmit,
+    /// A segment is lost unless it is delivered by then (RFC 8985 section 6).
+    Reorder,
+    /// A tail loss probe (RFC 8985 section 7).
+    Probe,
     /// RFC 9293 section 3.8.6.1: the window is closed, or too small to use.
     Persist,
     /// An orphan in FIN-WAIT-2 whose peer may never close.
     FinWait2,
+}
+
+impl Timer {
+    /// It is armed for nothing that is in flight.
+    pub(crate) fn is_off_flight(self) -> bool {
+        matches!(self, Timer::Idle | Timer::FinWait2)
+    }
 }
 
 /// Milliseconds of the engine's time line, modulo 2^32 (49 days): deadlines are
@@ -167,16 +175,15 @@ pub(crate) struct Tcb {
     /// The application's own word.
     pub(crate) token: u32,
 
+    pub(crate) cold: Option<Box<Cold>>,
+
     pub(crate) snd_una: Seq,
     pub(crate) snd_nxt: Seq,
-    pub(crate) snd_max: Seq,
     pub(crate) snd_wnd: u32,
     /// SND.WL1. SND.WL2 is not kept: it never passes SND.UNA, and an
     /// acknowledgment below SND.UNA does not reach the window update, so the
     /// RFC's test of it always holds.
     pub(crate) snd_wl1: Seq,
-    /// RFC 6582: the highest sequence number sent when recovery began.
-    pub(crate) recover: Seq,
 
     pub(crate) rcv_nxt: Seq,
     pub(crate) rcv_edge: Seq,
@@ -186,8 +193,6 @@ pub(crate) struct Tcb {
 
     pub(crate) congestion: Congestion,
     pub(crate) rtt: RttEstimator,
-    pub(crate) rtt_seq: Seq,
-    pub(crate) rtt_start_us: u32,
 
     pub(crate) timer_at: Millis,
     pub(crate) ack_at: Millis,
@@ -198,9 +203,6 @@ pub(crate) struct Tcb {
     /// Data in order that the application has not consumed.
     pub(crate) receive_queue: List,
     pub(crate) receive_queued: u32,
-    /// Data past a gap.
-    pub(crate) reassembly: List,
-    pub(crate) reassembly_len: u16,
 
     /// When `ts_recent` was taken.
     pub(crate) ts_recent_at: Minutes,
@@ -216,7 +218,6 @@ pub(crate) struct Tcb {
     /// section 2.3): each is at most 14.
     scales: u8,
     pub(crate) backoff: u8,
-    pub(crate) duplicate_acks: u8,
 }
 
 // Whole cache lines, and the slab's `Option` costs nothing on top.
@@ -230,28 +231,23 @@ impl Tcb {
             key: opening.key,
             generation,
             token: 0,
+            cold: None,
             snd_una: iss,
             snd_nxt: iss,
-            snd_max: iss,
             snd_wnd: 0,
             snd_wl1: Seq(0),
-            recover: iss,
             rcv_nxt: Seq(0),
             rcv_edge: Seq(0),
             last_ack_sent: Seq(0),
             ts_recent: 0,
             congestion: Congestion::new(mss),
             rtt: RttEstimator::default(),
-            rtt_seq: iss,
-            rtt_start_us: 0,
             timer_at: Millis(0),
             ack_at: Millis(0),
             send_queue: List::EMPTY,
             send_queued: 0,
             receive_queue: List::EMPTY,
             receive_queued: 0,
-            reassembly: List::EMPTY,
-            reassembly_len: 0,
             ts_recent_at: Minutes(0),
             mss,
             snd_wnd_max: 0,
@@ -261,7 +257,6 @@ impl Tcb {
             events: Events::default(),
             scales: 0,
             backoff: 0,
-            duplicate_acks: 0,
         }
     }
 
@@ -287,17 +282,17 @@ impl Tcb {
         self.snd_una + self.send_queued
     }
 
-    /// Sent and not acknowledged, counted from where sending goes on.
-    pub(crate) fn in_flight(&self) -> u32 {
-        self.snd_nxt.bytes_since(self.snd_una)
+    /// Bytes held to be in the network.
+    pub(crate) fn pipe(&self) -> u32 {
+        self.cold().map_or(0, |cold| cold.pipe(self.mss))
     }
 
     /// Something sent is not acknowledged.
     pub(crate) fn has_unacknowledged(&self) -> bool {
-        self.snd_una != self.snd_max
+        self.snd_una != self.snd_nxt
     }
 
-    /// Something is queued that has not been sent, or is to be sent again.
+    /// Something is queued that has not been sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.snd_nxt.precedes(self.data_end())
             || (self.is(TcbFlags::FIN_QUEUED) && self.snd_nxt == self.data_end())
@@ -318,6 +313,18 @@ impl Tcb {
     pub(crate) fn arm(&mut self, timer: Timer, now: Instant, length: Duration) {
         self.timer = timer;
         self.timer_at = Millis::after(now, length);
+    }
+
+    /// Nothing is waited for from now on; `timer_at` keeps since when.
+    pub(crate) fn disarm(&mut self, now: Instant) {
+        self.timer = Timer::Idle;
+        self.timer_at = Millis::at(now);
+    }
+
+    /// Nothing has been waited for since longer than `length`.
+    pub(crate) fn is_idle_for(&self, now: Instant, length: Duration) -> bool {
+        let idle_ms = Millis::at(now).0.wrapping_sub(self.timer_at.0);
+        self.timer == Timer::Idle && Duration::from_millis(u64::from(idle_ms)) > length
     }
 
     /// The earliest deadline, as milliseconds from `now`.

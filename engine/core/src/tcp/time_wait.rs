@@ -42,7 +42,7 @@ impl TimeWait {
     pub(crate) fn of(tcb: &Tcb, window: u16) -> TimeWait {
         TimeWait {
             key: tcb.key,
-            snd_nxt: tcb.snd_max,
+            snd_nxt: tcb.snd_nxt,
             rcv_nxt: tcb.rcv_nxt,
             ts_recent: tcb.ts_recent,
             expires: 0,

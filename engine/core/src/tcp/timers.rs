@@ -56,6 +56,16 @@ impl Shared {
         }
         match tcb.timer {
             Timer::Retransmit => self.retransmission_timeout(cx, index, tcb),
+            Timer::Reorder => {
+                self.reorder_timeout(cx.now, tcb);
+                self.queue_output(index, tcb);
+                None
+            }
+            Timer::Probe => {
+                self.probe_timeout_expired(cx.now, tcb);
+                self.queue_output(index, tcb);
+                None
+            }
             Timer::Persist => self.persist_timeout(cx, index, tcb),
             // The peer never sent its FIN; it gets a RST if it ever does.
             Timer::FinWait2 => tcb.ends_on(Event::FinWait2Over),
@@ -74,27 +84,19 @@ impl Shared {
         if tcb.backoff >= limit {
             return tcb.ends_on(Event::GivenUp);
         }
-        if !is_opening && tcb.snd_wnd == 0 {
-            // The window closed over what was in flight: probe it instead
-            // (RFC 9293 section 3.8.6, MUST-35).
-            tcb.snd_nxt = tcb.snd_una;
-            return self.persist_timeout(cx, index, tcb);
-        }
         tcb.backoff += 1;
-        self.stats.rto_expired += 1;
-        // Karn's algorithm: what is sent again is no sample (RFC 6298 section 3).
-        tcb.unset(TcbFlags::RTT_TIMED);
         if is_opening {
             tcb.set(TcbFlags::SYN_DUE);
         } else {
-            tcb.congestion
-                .on_timeout(tcb.in_flight(), tcb.mss, tcb.backoff == 1);
-            tcb.unset(TcbFlags::IN_RECOVERY);
-            tcb.unset(TcbFlags::RESEND_ONE);
-            tcb.duplicate_acks = 0;
-            tcb.recover = tcb.snd_max; // RFC 6582 section 3.2, step 6
-            tcb.snd_nxt = tcb.snd_una;
+            self.lose_all(cx.now, tcb);
         }
+        if !is_opening && tcb.snd_wnd == 0 {
+            // The window closed over what was in flight: probe it instead
+            // (RFC 9293 section 3.8.6, MUST-35).
+            tcb.backoff -= 1;
+            return self.persist_timeout(cx, index, tcb);
+        }
+        self.stats.rto_expired += 1;
         let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
         tcb.arm(Timer::Retransmit, cx.now, rto);
         self.queue_output(index, tcb);

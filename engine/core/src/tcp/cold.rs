@@ -1,0 +1,111 @@
+//! The part of a connection that exists only while it is needed: while data is in
+//! flight or waits for data before it, and what congestion has taught.
+//!
+//! A connection that rests owns none of this. Cold parts are recycled, with the
+//! memory that they have grown to, so they are seldom allocated.
+
+use super::Shared;
+use super::chunks::List;
+use super::congestion::Growth;
+use super::flight::Flight;
+use super::rack::Rack;
+use super::recovery::Recovery;
+use super::sack::Report;
+use super::tcb::Tcb;
+
+/// Cold parts that wait to be used again; more than these are freed.
+const SPARE_MAX: usize = 4_096;
+
+/// The cold part of a connection.
+#[derive(Debug)]
+pub(crate) struct Cold {
+    /// What was sent and is not acknowledged.
+    pub(crate) flight: Flight,
+    pub(crate) rack: Rack,
+    pub(crate) recovery: Recovery,
+    pub(crate) growth: Growth,
+    /// Data past a gap, and how many chunks of it.
+    pub(crate) reassembly: List,
+    pub(crate) reassembly_len: u32,
+    /// The chunk that was put in last.
+    pub(crate) reassembly_hint: Option<u32>,
+    /// What the next acknowledgment reports.
+    pub(crate) report: Report,
+}
+
+impl Default for Cold {
+    fn default() -> Cold {
+        Cold {
+            flight: Flight::default(),
+            rack: Rack::default(),
+            recovery: Recovery::default(),
+            growth: Growth::default(),
+            reassembly: List::EMPTY,
+            reassembly_len: 0,
+            reassembly_hint: None,
+            report: Report::default(),
+        }
+    }
+}
+
+impl Cold {
+    fn is_needed(&self) -> bool {
+        !(self.flight.is_empty()
+            && self.reassembly.is_empty()
+            && self.report.is_empty()
+            && !self.recovery.is_waiting()
+            && self.growth.is_blank())
+    }
+
+    fn reset(&mut self) {
+        let mut flight = std::mem::take(&mut self.flight);
+        flight.reset();
+        *self = Cold {
+            flight,
+            ..Cold::default()
+        };
+    }
+}
+
+impl Tcb {
+    /// The cold part, if there is one.
+    pub(crate) fn cold(&self) -> Option<&Cold> {
+        self.cold.as_deref()
+    }
+
+    /// Data past a gap.
+    pub(crate) fn reassembly(&self) -> List {
+        self.cold().map_or(List::EMPTY, |cold| cold.reassembly)
+    }
+
+    /// Data is kept past a gap.
+    pub(crate) fn has_reassembly(&self) -> bool {
+        self.cold().is_some_and(|cold| !cold.reassembly.is_empty())
+    }
+}
+
+impl Shared {
+    /// The cold part, made if there is none.
+    pub(crate) fn warm<'a>(&mut self, tcb: &'a mut Tcb) -> &'a mut Cold {
+        let spare = &mut self.spare;
+        tcb.cold
+            .get_or_insert_with(|| spare.pop().unwrap_or_default())
+    }
+
+    /// Gives up the cold part when nothing is in it.
+    pub(crate) fn cool(&mut self, tcb: &mut Tcb) {
+        if tcb.cold().is_some_and(|cold| !cold.is_needed()) {
+            self.drop_cold(tcb);
+        }
+    }
+
+    /// Gives up the cold part. Its reassembly queue is the caller's to empty.
+    pub(crate) fn drop_cold(&mut self, tcb: &mut Tcb) {
+        if let Some(mut cold) = tcb.cold.take()
+            && self.spare.len() < SPARE_MAX
+        {
+            cold.reset();
+            self.spare.push(cold);
+        }
+    }
+}

@@ -1,0 +1,625 @@
+//! Loss recovery: what acknowledgments say of what was sent, and how much may be
+//! sent while what was lost is repaired.
+//!
+//! ```text
+//! acknowledgment -> scoreboard (flight) -> RACK (rack), or three duplicates -> lost
+//!        |                                                                     |
+//!        |  in the right measure: PRR                                          v
+//!        +-> cwnd (congestion) <------------------------ Open -> Recovery -> Open
+//! timeout ----> everything is lost, cwnd is one segment     \--> Loss ------/
+//! ```
+//!
+//! RFC 2018, RFC 2883 and RFC 8985 where the peer acknowledges selectively;
+//! RFC 6582 where it does not. RFC 6937 while in Recovery; RFC 3522 and RFC 4015,
+//! and RFC 3708, take back what was not needed.
+
+use super::cold::Cold;
+use super::congestion::{Acked, Congestion};
+use super::flight::Delivered;
+use super::input::micros;
+use super::rack::Moment;
+use super::tcb::{Tcb, TcbFlags, Timer};
+use super::{Cx, Segment, Shared};
+use crate::seq::Seq;
+use crate::time::{Duration, Instant};
+use crate::wire::tcp::SackBlock;
+
+/// Where the repair of losses stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Nothing is known to be lost.
+    #[default]
+    Open,
+    /// Until `recover` is acknowledged losses are repaired as they are found.
+    Recovery,
+    /// The same after a timeout, in slow start.
+    Loss,
+}
+
+/// What a congestion response was, so that it can be taken back.
+#[derive(Clone, Copy, Debug)]
+struct Undo {
+    before: Congestion,
+    /// The timestamp of the first retransmission (RFC 3522 section 3.2).
+    stamp: Option<u32>,
+    /// Retransmissions that no duplicate was reported for.
+    repeated: u32,
+    /// Once repair is over: what is acknowledged past this can't tell any more.
+    until: Option<Seq>,
+}
+
+impl Undo {
+    fn new(before: Congestion) -> Undo {
+        Undo {
+            before,
+            stamp: None,
+            repeated: 0,
+            until: None,
+        }
+    }
+}
+
+/// A tail loss probe under way (RFC 8985 section 7).
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// TLP.end_seq
+    end: Seq,
+    /// TLP.is_retrans
+    is_again: bool,
+}
+
+/// The state of the repair.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Recovery {
+    pub(crate) mode: Mode,
+    /// SND.NXT when the last repair began (RFC 6582 section 3.2).
+    recover: Option<Seq>,
+    /// Duplicate acknowledgments of a peer without SACK.
+    pub(crate) duplicates: u32,
+    /// RFC 6937 section 3.
+    prr_delivered: u32,
+    prr_out: u32,
+    recover_fs: u32,
+    undo: Option<Undo>,
+    probe: Option<Probe>,
+    /// Bytes in flight at most in this window, and where it ends: only a window
+    /// that was in use grows (RFC 7661; RFC 5681 section 3.1).
+    used: u32,
+    used_until: Option<Seq>,
+    /// RACK waits for this many microseconds more to call the next segment lost.
+    pub(crate) reorder_wait_us: Option<u32>,
+}
+
+impl Cold {
+    /// Bytes held to be in the network. Each duplicate acknowledgment of a peer
+    /// without SACK is a segment that has left it (RFC 5681 section 3.2; RFC 3042).
+    pub(crate) fn pipe(&self, mss: u16) -> u32 {
+        let left = self.recovery.duplicates.saturating_mul(u32::from(mss));
+        self.flight.pipe().saturating_sub(left)
+    }
+}
+
+/// An acknowledgment as recovery sees it.
+struct Ack {
+    acked: u32,
+    is_duplicate: bool,
+    delivered: Delivered,
+    duplicate: Option<SackBlock>,
+    /// It echoes a timestamp from before the first retransmission.
+    is_from_before: bool,
+    /// The round trip of the segment sent last of those that it delivers.
+    rtt_us: Option<u32>,
+}
+
+impl Shared {
+    /// Takes an acceptable acknowledgment: the queue, the scoreboard, the
+    /// congestion window and the retransmission timer.
+    pub(crate) fn take_ack(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment) {
+        let ack = segment.header.ack;
+        let is_duplicate = self.is_duplicate(tcb, segment);
+        self.stats.duplicate_acks += u64::from(is_duplicate);
+        let acked = if ack.follows(tcb.snd_una) {
+            self.advance(cx, index, tcb, ack)
+        } else {
+            0
+        };
+        if tcb.cold.is_none() {
+            return;
+        }
+        let ack = self.score(cx.now, tcb, segment, acked, is_duplicate);
+        self.sample_rtt(cx.now, tcb, segment, &ack);
+        self.recover(cx.now, tcb, &ack);
+        if acked > 0 || ack.delivered.bytes > 0 {
+            self.arm_for_flight(cx.now, tcb);
+        }
+        self.queue_output(index, tcb);
+    }
+
+    /// RFC 5681 section 2: the five marks of a duplicate acknowledgment.
+    fn is_duplicate(&self, tcb: &Tcb, segment: &Segment) -> bool {
+        let header = &segment.header;
+        header.ack == tcb.snd_una
+            && u32::from(header.window) << tcb.snd_scale() == tcb.snd_wnd
+            && segment.len() == 0
+            && tcb.has_unacknowledged()
+    }
+
+    /// Tells the scoreboard what arrived.
+    fn score(
+        &mut self,
+        now: Instant,
+        tcb: &mut Tcb,
+        segment: &Segment,
+        acked: u32,
+        is_duplicate: bool,
+    ) -> Ack {
+        let (una, nxt, mss) = (tcb.snd_una, tcb.snd_nxt, u32::from(tcb.mss));
+        let has_sack = tcb.is(TcbFlags::SACK);
+        let echo = segment
+            .header
+            .options
+            .timestamps
+            .filter(|_| tcb.is(TcbFlags::TIMESTAMPS))
+            .map(|timestamps| timestamps.echo);
+        let cold = self.warm(tcb);
+        let mut delivered = Delivered::default();
+        cold.flight.acknowledge(una, &mut delivered);
+        let mut duplicate = None;
+        if has_sack {
+            let blocks = segment.header.options.sack;
+            duplicate = duplicate_of(blocks.as_slice(), segment.header.ack);
+            for block in blocks.as_slice() {
+                // Attack case 7: what can't be is as if it were not there.
+                let is_sane = block.left.precedes(block.right)
+                    && block.left.follows_or_is(una)
+                    && block.right.precedes_or_is(nxt);
+                if is_sane && duplicate != Some(*block) {
+                    cold.flight.sack(*block, &mut delivered);
+                }
+            }
+        } else if acked > 0 {
+            // RFC 6937 section 3: what the duplicates said has been counted already.
+            let segments = acked.div_ceil(mss).saturating_sub(1);
+            let counted = cold.recovery.duplicates.min(segments);
+            cold.recovery.duplicates -= counted;
+            delivered.bytes = delivered.bytes.saturating_sub(counted * mss).max(1);
+            if una == nxt {
+                cold.recovery.duplicates = 0;
+            }
+        } else if is_duplicate {
+            let most = u32::try_from(cold.flight.segments()).unwrap_or(u32::MAX);
+            cold.recovery.duplicates = (cold.recovery.duplicates + 1).min(most);
+            delivered.bytes = mss;
+        }
+        let now_us = micros(now);
+        let is_from_before = match (cold.recovery.undo, echo) {
+            (
+                Some(Undo {
+                    stamp: Some(stamp), ..
+                }),
+                Some(echo),
+            ) => Seq(echo).precedes(Seq(stamp)),
+            _ => false,
+        };
+        cold.rack.on_delivered(now_us, &delivered, is_from_before);
+        if duplicate.is_some() {
+            cold.rack.on_duplicate(una, nxt);
+            self.stats.duplicates_reported += 1;
+        }
+        Ack {
+            acked,
+            is_duplicate,
+            rtt_us: delivered.sample_us.map(|us| now_us.wrapping_sub(us)),
+            delivered,
+            duplicate,
+            is_from_before,
+        }
+    }
+
+    /// Takes a round trip: of a segment that was sent once (Karn's algorithm,
+    /// RFC 6298 section 3, MUST-18), or by its timestamp (RFC 7323 section 4).
+    fn sample_rtt(&mut self, now: Instant, tcb: &mut Tcb, segment: &Segment, ack: &Ack) {
+        let echo = segment
+            .header
+            .options
+            .timestamps
+            .filter(|timestamps| tcb.is(TcbFlags::TIMESTAMPS) && timestamps.echo != 0);
+        let by_echo = || {
+            let ticks = self.timestamp(now).wrapping_sub(echo?.echo);
+            (ack.acked > 0 && ticks < 1 << 22).then(|| ticks * 1_000)
+        };
+        if let Some(rtt_us) = ack.rtt_us.or_else(by_echo) {
+            tcb.rtt.sample(rtt_us);
+            tcb.backoff = 0;
+        } else if ack.acked > 0 {
+            // RFC 6298 section 5: backed off until there is a new sample.
+            tcb.backoff = tcb.backoff.min(super::input::ANSWERED_BACKOFF);
+        }
+    }
+
+    /// The congestion window after an acknowledgment, and whether repair begins
+    /// or is over.
+    fn recover(&mut self, now: Instant, tcb: &mut Tcb, ack: &Ack) {
+        self.take_back(tcb, ack);
+        self.end_recovery(tcb);
+        self.detect_loss(now, tcb, ack);
+        let (una, nxt, mss) = (tcb.snd_una, tcb.snd_nxt, u32::from(tcb.mss));
+        let srtt = tcb.rtt.smoothed().unwrap_or_default();
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        let was_used = cold.recovery.was_used(una, &tcb.congestion, mss);
+        if cold.recovery.mode == Mode::Recovery {
+            let pipe = cold.pipe(tcb.mss);
+            let ssthresh = tcb.congestion.ssthresh;
+            tcb.congestion.cwnd = cold.recovery.prr(pipe, ssthresh, ack.delivered.bytes, mss);
+        } else if ack.acked > 0 && was_used {
+            let acked = Acked {
+                now,
+                bytes: ack.delivered.bytes,
+                una,
+                nxt,
+                rtt_us: ack.rtt_us,
+                srtt,
+                mss,
+            };
+            let algorithm = self.config.congestion;
+            tcb.congestion.on_ack(algorithm, &mut cold.growth, &acked);
+        }
+        self.judge_probe(tcb, ack);
+    }
+
+    /// What was taken for lost was only late: the response to it is taken back.
+    fn take_back(&mut self, tcb: &mut Tcb, ack: &Ack) {
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        let Some(undo) = &mut cold.recovery.undo else {
+            return;
+        };
+        if undo.until.is_some_and(|until| tcb.snd_una.follows(until)) {
+            cold.recovery.undo = None;
+            return;
+        }
+        if ack.duplicate.is_some() {
+            undo.repeated = undo.repeated.saturating_sub(1);
+        }
+        // RFC 3522 section 3.2, step 5; RFC 3708 section 3.
+        let by_stamp = ack.acked > 0 && ack.is_from_before;
+        let by_duplicates = ack.duplicate.is_some() && undo.repeated == 0 && undo.stamp.is_some();
+        if !(by_stamp || by_duplicates) {
+            return;
+        }
+        let before = undo.before;
+        // RFC 4015 section 3.2.
+        tcb.congestion.cwnd = tcb.congestion.cwnd.max(before.cwnd);
+        tcb.congestion.ssthresh = before.ssthresh;
+        cold.flight.forgive();
+        cold.recovery.undo = None;
+        cold.recovery.mode = Mode::Open;
+        cold.recovery.duplicates = 0;
+        tcb.backoff = 0;
+        self.stats.spurious += 1;
+    }
+
+    fn end_recovery(&mut self, tcb: &mut Tcb) {
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        let recovery = &mut cold.recovery;
+        let is_over = recovery
+            .recover
+            .is_some_and(|recover| tcb.snd_una.follows_or_is(recover));
+        if recovery.mode == Mode::Open || !is_over {
+            return;
+        }
+        if recovery.mode == Mode::Recovery {
+            // RFC 6937 section 3, at the end of recovery.
+            tcb.congestion.cwnd = tcb.congestion.ssthresh;
+        }
+        recovery.mode = Mode::Open;
+        recovery.duplicates = 0;
+        cold.rack.on_recovered();
+        if let Some(undo) = &mut recovery.undo {
+            undo.until = Some(tcb.snd_nxt);
+        }
+    }
+
+    /// Finds out what is lost, and begins to repair it.
+    fn detect_loss(&mut self, now: Instant, tcb: &mut Tcb, ack: &Ack) {
+        let has_sack = tcb.is(TcbFlags::SACK);
+        let moment = moment(now, tcb);
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        if has_sack {
+            let wait_us = cold.rack.detect_loss(&mut cold.flight, moment);
+            cold.recovery.reorder_wait_us = wait_us;
+        } else if cold.recovery.mode == Mode::Recovery {
+            if ack.acked > 0 {
+                // A partial acknowledgment (RFC 6582 section 3.2, step 3).
+                cold.flight.mark_front_lost();
+            }
+        } else if cold.recovery.duplicates >= 3 && ack.is_duplicate {
+            // RFC 6582 section 3.2, step 2: not for duplicates that retransmissions
+            // after a timeout have called.
+            let is_new = cold
+                .recovery
+                .recover
+                .is_none_or(|recover| tcb.snd_una.follows(recover));
+            if is_new && cold.recovery.mode == Mode::Open {
+                cold.flight.mark_front_lost();
+            }
+        }
+        if cold.flight.has_lost() && cold.recovery.mode == Mode::Open {
+            self.enter_recovery(tcb);
+        }
+    }
+
+    /// RFC 5681 section 3.2, RFC 6675 section 5, RFC 6937 section 3.
+    fn enter_recovery(&mut self, tcb: &mut Tcb) {
+        let algorithm = self.config.congestion;
+        let nxt = tcb.snd_nxt;
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        let before = tcb.congestion;
+        let out = nxt.bytes_since(tcb.snd_una);
+        tcb.congestion
+            .on_congestion(algorithm, &mut cold.growth, out, tcb.mss);
+        cold.recovery = Recovery {
+            mode: Mode::Recovery,
+            recover: Some(nxt),
+            prr_delivered: 0,
+            prr_out: 0,
+            recover_fs: out,
+            undo: Some(Undo::new(before)),
+            probe: None,
+            ..cold.recovery
+        };
+        self.stats.fast_retransmits += 1;
+    }
+
+    /// RACK's timer: what had to be waited for may be lost by now.
+    pub(crate) fn reorder_timeout(&mut self, now: Instant, tcb: &mut Tcb) {
+        let nothing = Ack {
+            acked: 0,
+            is_duplicate: false,
+            delivered: Delivered::default(),
+            duplicate: None,
+            is_from_before: false,
+            rtt_us: None,
+        };
+        self.detect_loss(now, tcb, &nothing);
+        let mss = u32::from(tcb.mss);
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        if cold.recovery.mode == Mode::Recovery {
+            let pipe = cold.pipe(tcb.mss);
+            tcb.congestion.cwnd = cold
+                .recovery
+                .prr(pipe, tcb.congestion.ssthresh, 0, mss)
+                .max(tcb.congestion.cwnd.min(pipe));
+        }
+        self.arm_for_flight(now, tcb);
+    }
+
+    /// The retransmission timer expired over data: all of it is to be sent again,
+    /// from one segment on (RFC 5681 section 3.1, RFC 6582 section 4).
+    pub(crate) fn lose_all(&mut self, now: Instant, tcb: &mut Tcb) {
+        let algorithm = self.config.congestion;
+        let has_sack = tcb.is(TcbFlags::SACK);
+        let moment = moment(now, tcb);
+        let (una, nxt) = (tcb.snd_una, tcb.snd_nxt);
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        let recent_us = if has_sack {
+            cold.rack.allowance_us(&cold.flight, moment)
+        } else {
+            0
+        };
+        let out = nxt.bytes_since(una);
+        if tcb.backoff == 1 {
+            // Only the first timeout of a segment lowers ssthresh (RFC 5681, eq. 4).
+            let before = tcb.congestion;
+            tcb.congestion
+                .on_congestion(algorithm, &mut cold.growth, out, tcb.mss);
+            cold.recovery.undo.get_or_insert(Undo::new(before));
+        }
+        tcb.congestion.on_timeout(tcb.mss);
+        cold.recovery = Recovery {
+            mode: Mode::Loss,
+            recover: Some(nxt),
+            duplicates: 0,
+            probe: None,
+            reorder_wait_us: None,
+            ..cold.recovery
+        };
+        cold.flight.mark_all_lost(moment.now_us, recent_us);
+    }
+
+    /// A segment of the scoreboard was sent again, or a new one was sent.
+    pub(crate) fn note_sent(&self, now: Instant, tcb: &mut Tcb, len: u32, is_again: bool) {
+        let stamp = self.timestamp(now);
+        let (una, nxt) = (tcb.snd_una, tcb.snd_nxt);
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        cold.recovery.prr_out = cold.recovery.prr_out.saturating_add(len);
+        if is_again && let Some(undo) = &mut cold.recovery.undo {
+            undo.stamp.get_or_insert(stamp);
+            undo.repeated += 1;
+        }
+        let out = nxt.bytes_since(una);
+        if cold
+            .recovery
+            .used_until
+            .is_none_or(|until| una.follows_or_is(until))
+        {
+            cold.recovery.used_until = Some(nxt);
+            cold.recovery.used = 0;
+        }
+        cold.recovery.used = cold.recovery.used.max(out);
+    }
+
+    /// The timer for what is in flight: RACK's, the tail loss probe's, or the
+    /// retransmission timer (RFC 6298 section 5, RFC 8985 section 7.2).
+    pub(crate) fn arm_for_flight(&mut self, now: Instant, tcb: &mut Tcb) {
+        if !tcb.has_unacknowledged() {
+            if matches!(tcb.timer, Timer::Retransmit | Timer::Reorder | Timer::Probe) {
+                tcb.disarm(now); // RFC 6298 (5.2)
+            }
+            return;
+        }
+        if tcb.timer == Timer::Persist {
+            return;
+        }
+        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
+        let Some(cold) = tcb.cold() else {
+            return tcb.arm(Timer::Retransmit, now, rto);
+        };
+        if let Some(wait_us) = cold.recovery.reorder_wait_us {
+            let wait = Duration::from_micros(u64::from(wait_us));
+            return tcb.arm(Timer::Reorder, now, wait.min(rto));
+        }
+        match self.probe_timeout(tcb, cold) {
+            Some(pto) if pto < rto => tcb.arm(Timer::Probe, now, pto),
+            _ => tcb.arm(Timer::Retransmit, now, rto), // RFC 6298 (5.3)
+        }
+    }
+
+    /// PTO (RFC 8985 section 7.2); none while a probe is out, while losses are
+    /// repaired, and for a peer without SACK.
+    fn probe_timeout(&self, tcb: &Tcb, cold: &Cold) -> Option<Duration> {
+        let is_fit = tcb.is(TcbFlags::SACK)
+            && cold.recovery.mode == Mode::Open
+            && cold.recovery.probe.is_none()
+            && cold.flight.sacked() == 0
+            && tcb.backoff == 0;
+        let srtt = tcb.rtt.smoothed().filter(|_| is_fit)?;
+        let delayed = if cold.flight.segments() == 1 {
+            // The acknowledgment of one segment may be delayed.
+            self.config.rto.min
+        } else {
+            Duration::ZERO
+        };
+        Some(2 * srtt + delayed)
+    }
+
+    /// The probe timer expired: one segment shall go out, new or the last again.
+    pub(crate) fn probe_timeout_expired(&mut self, now: Instant, tcb: &mut Tcb) {
+        tcb.set(TcbFlags::TAIL_PROBE_DUE);
+        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
+        tcb.arm(Timer::Retransmit, now, rto);
+    }
+
+    /// The probe has left.
+    pub(crate) fn note_probe(&mut self, tcb: &mut Tcb, is_again: bool) {
+        self.stats.tail_probes += 1;
+        let end = tcb.snd_nxt;
+        if let Some(cold) = tcb.cold.as_deref_mut() {
+            cold.recovery.probe = Some(Probe { end, is_again });
+        }
+    }
+
+    /// Did the probe repair a loss (RFC 8985 section 7.4)? Then there was
+    /// congestion, and it is answered as any.
+    fn judge_probe(&mut self, tcb: &mut Tcb, ack: &Ack) {
+        let algorithm = self.config.congestion;
+        let una = tcb.snd_una;
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        let Some(probe) = cold.recovery.probe else {
+            return;
+        };
+        if una.precedes(probe.end) {
+            return;
+        }
+        let is_twice = ack.duplicate.is_some_and(|block| block.right == probe.end);
+        let is_bare = ack.is_duplicate && ack.delivered.bytes == 0;
+        if !probe.is_again || is_twice || (una == probe.end && is_bare) {
+            cold.recovery.probe = None;
+        } else if una.follows(probe.end) {
+            // Nothing said that it arrived twice.
+            cold.recovery.probe = None;
+            if cold.recovery.mode == Mode::Open {
+                let window = tcb.congestion.cwnd;
+                tcb.congestion
+                    .on_congestion(algorithm, &mut cold.growth, window, tcb.mss);
+                tcb.congestion.cwnd = tcb.congestion.ssthresh.min(window);
+            }
+        }
+    }
+}
+
+impl Recovery {
+    /// What becomes of a probe is not known yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// The window was full, or nearly, in the last round trip.
+    fn was_used(&mut self, una: Seq, congestion: &Congestion, mss: u32) -> bool {
+        let used = self.used;
+        if self
+            .used_until
+            .is_some_and(|until| una.follows_or_is(until))
+        {
+            self.used_until = None;
+        }
+        if congestion.is_slow_start() {
+            congestion.cwnd / 2 < used
+        } else {
+            congestion.cwnd <= used.saturating_add(2 * mss)
+        }
+    }
+
+    /// cwnd by proportional rate reduction with slow start reduction bound
+    /// (RFC 6937 section 3.1).
+    fn prr(&mut self, pipe: u32, ssthresh: u32, delivered: u32, mss: u32) -> u32 {
+        self.prr_delivered = self.prr_delivered.saturating_add(delivered);
+        let count = if pipe > ssthresh {
+            let share = u64::from(self.prr_delivered) * u64::from(ssthresh);
+            let share = share.div_ceil(u64::from(self.recover_fs.max(1)));
+            u32::try_from(share)
+                .unwrap_or(u32::MAX)
+                .saturating_sub(self.prr_out)
+        } else {
+            let owed = self.prr_delivered.saturating_sub(self.prr_out);
+            let limit = owed.max(delivered).saturating_add(mss);
+            (ssthresh - pipe).min(limit)
+        };
+        // Fast retransmission sends one segment at any rate (RFC 5681 section 3.2).
+        let count = if self.prr_out == 0 {
+            count.max(mss)
+        } else {
+            count
+        };
+        pipe.saturating_add(count)
+    }
+}
+
+/// The block that reports a duplicate (RFC 2883 section 4): data below the
+/// acknowledgment, or within the block behind it.
+fn duplicate_of(blocks: &[SackBlock], ack: Seq) -> Option<SackBlock> {
+    let (first, rest) = blocks.split_first()?;
+    let is_below = first.right.precedes_or_is(ack) && first.left.precedes(first.right);
+    let is_within = rest.first().is_some_and(|second| {
+        first.left.follows_or_is(second.left) && first.right.precedes_or_is(second.right)
+    });
+    (is_below || is_within).then_some(*first)
+}
+
+fn moment(now: Instant, tcb: &Tcb) -> Moment {
+    let srtt = tcb.rtt.smoothed().unwrap_or_default();
+    Moment {
+        now_us: micros(now),
+        srtt_us: u32::try_from(srtt.as_micros()).unwrap_or(u32::MAX),
+        in_recovery: tcb
+            .cold()
+            .is_some_and(|cold| cold.recovery.mode != Mode::Open),
+    }
+}
