@@ -1,0 +1,67 @@
+//! `--so_flags`: what a script's engine is, as `name=value` with commas between.
+//!
+//! | name | value |
+//! |---|---|
+//! | `local` | the engine's own address, as in `--local_ip` |
+//! | `profile` | `linux` (default), `freebsd` or `ringmill` |
+//! | `tso_segs` | segments that make one offloaded packet (see the offload module) |
+//! | `tcp_...` | a setting of the kernel by its sysctl name, as far as the engine has it |
+
+use crate::offload::Offload;
+use crate::port;
+use ringmill_core::stack::Config;
+use std::net::Ipv4Addr;
+
+/// A flag that can't be taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FlagError {
+    #[error("{0:?} is not name=value")]
+    Form(String),
+    #[error("{0} can't be {1:?}")]
+    Value(String, String),
+    #[error("no such flag: {0}")]
+    Unknown(String),
+}
+
+/// The engine that a script asks for.
+pub(crate) struct Settings {
+    pub(crate) config: Config,
+    pub(crate) tso_segs: usize,
+}
+
+/// Where packetdrill's scripts stand if nothing else is said.
+const LOCAL: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
+
+impl Settings {
+    pub(crate) fn parse(flags: &str) -> Result<Settings, FlagError> {
+        let mut settings = Settings {
+            config: Config::new(port::ENGINE, LOCAL, 0),
+            tso_segs: 2,
+        };
+        // Every script is to be the same run.
+        settings.config.seed = 1;
+        for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
+            let (name, value) = flag
+                .split_once('=')
+                .ok_or_else(|| FlagError::Form(flag.to_owned()))?;
+            settings.set(name.trim(), value.trim())?;
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), FlagError> {
+        let bad = || FlagError::Value(name.to_owned(), value.to_owned());
+        let tcp = &mut self.config.tcp;
+        match name {
+            "local" => self.config.addresses = vec![value.parse().map_err(|_| bad())?],
+            "tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
+            "tcp_timestamps" => tcp.timestamps = value != "0",
+            _ => return Err(FlagError::Unknown(name.to_owned())),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn offload(&self) -> Offload {
+        Offload::new(self.tso_segs)
+    }
+}

@@ -1,0 +1,149 @@
+//! The driver between packetdrill's bare IP packets and the engine's frames.
+//!
+//! It puts an Ethernet header in front of what arrives, takes it off what
+//! leaves, and answers the engine's questions for neighbours, so that every
+//! address is on the link. What leaves is stamped with the virtual instant, and
+//! its TCP checksum is verified, which packetdrill leaves to a network card.
+
+use crate::offload::Offload;
+use ringmill_core::driver::{Driver, DriverDrops};
+use ringmill_core::frame::{Batch, Frame, FramePool};
+use ringmill_core::time::Instant;
+use ringmill_core::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddress};
+use ringmill_core::wire::tcp::Header as TcpHeader;
+use ringmill_core::wire::{ChecksumPolicy, arp, ipv4};
+use std::collections::VecDeque;
+
+/// The engine's Ethernet address.
+pub(crate) const ENGINE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+/// That of everyone else.
+const PEER: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+
+/// A packet that left the engine, without Ethernet.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) at: Instant,
+    pub(crate) packet: Vec<u8>,
+}
+
+/// Both directions of the link, as queues.
+#[derive(Debug)]
+pub(crate) struct Port {
+    arrived: VecDeque<Frame>,
+    departed: VecDeque<Departure>,
+    offload: Offload,
+    drops: DriverDrops,
+}
+
+impl Port {
+    pub(crate) fn new(offload: Offload) -> Port {
+        Port {
+            arrived: VecDeque::new(),
+            departed: VecDeque::new(),
+            offload,
+            drops: DriverDrops::default(),
+        }
+    }
+
+    /// An IP packet of the script arrives.
+    pub(crate) fn arrive(&mut self, packet: &[u8]) {
+        self.arrived.push_back(frame(ETHERTYPE_IPV4, packet));
+    }
+
+    /// The oldest packet that left.
+    pub(crate) fn depart(&mut self) -> Option<Departure> {
+        self.departed.pop_front()
+    }
+
+    /// Nothing waits to be received by the engine.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.arrived.is_empty()
+    }
+
+    fn answer_arp(&mut self, packet: &[u8]) {
+        let Ok(request) = arp::Packet::parse(packet) else {
+            return;
+        };
+        if request.operation != arp::Operation::Request {
+            return;
+        }
+        let mut reply = [0; arp::LEN];
+        arp::Packet {
+            operation: arp::Operation::Reply,
+            sender_mac: PEER,
+            sender_ip: request.target_ip,
+            target_mac: request.sender_mac,
+            target_ip: request.sender_ip,
+        }
+        .emit(&mut reply);
+        self.arrived.push_back(frame(ETHERTYPE_ARP, &reply));
+    }
+
+    fn depart_ip(&mut self, now: Instant, packet: &[u8]) {
+        if !is_sound(packet) {
+            eprintln!("ringmill-packetdrill: a packet left with a bad checksum");
+            self.drops.tx_invalid += 1;
+            return;
+        }
+        self.departed.push_back(Departure {
+            at: now,
+            packet: packet.to_vec(),
+        });
+    }
+}
+
+impl Driver for Port {
+    fn rx(&mut self, _now: Instant, _pool: &mut FramePool, batch: &mut Batch) {
+        while batch.room() > 0 {
+            let Some(frame) = self.arrived.pop_front() else {
+                return;
+            };
+            batch.push(frame);
+        }
+    }
+
+    fn tx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+        let first = self.departed.len();
+        for frame in batch.drain(Batch::CAPACITY) {
+            if let Ok((header, packet)) = ethernet::Header::parse(frame.data()) {
+                match header.ethertype {
+                    ETHERTYPE_ARP => self.answer_arp(packet),
+                    _ => self.depart_ip(now, packet),
+                }
+            }
+            pool.free(frame);
+        }
+        self.offload.mark(self.departed.range_mut(first..));
+    }
+
+    fn held(&self) -> usize {
+        // Arrivals are copies, of no pool.
+        0
+    }
+
+    fn drops(&self) -> DriverDrops {
+        self.drops
+    }
+}
+
+fn frame(ethertype: u16, packet: &[u8]) -> Frame {
+    let mut bytes = vec![0; ethernet::HEADER_LEN];
+    ethernet::Header {
+        destination: ENGINE,
+        source: PEER,
+        ethertype,
+    }
+    .emit(&mut bytes);
+    bytes.extend(packet);
+    Frame::copied(&bytes)
+}
+
+/// The checksums hold of a packet that leaves (RFC 9293 section 3.1, MUST-2).
+fn is_sound(packet: &[u8]) -> bool {
+    let Ok((ip, segment)) = ipv4::Header::parse(packet) else {
+        return false;
+    };
+    let (source, destination) = (ip.source, ip.destination);
+    ip.protocol != ipv4::PROTOCOL_TCP
+        || TcpHeader::parse(segment, source, destination, ChecksumPolicy::Full).is_ok()
+}
