@@ -24,6 +24,10 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Load an HTTP server through an interface.
     Load(LoadArguments),
+    /// Print the state machine that the engine runs by.
+    States(StatesArguments),
+    /// Print the requirements of RFC 9293: where each is done and tested.
+    Requirements(RequirementsArguments),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +134,20 @@ pub(crate) struct LoadArguments {
     pub(crate) ports: PortRange,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatesArguments {
+    /// As a graph for Graphviz: `ringmill states --dot | dot -Tsvg`.
+    #[arg(long)]
+    pub(crate) dot: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequirementsArguments {
+    /// Print the attacks and bad input instead, with the tests that send them.
+    #[arg(long)]
+    pub(crate) attacks: bool,
 }
 
 /// How the engine stands in its network.

@@ -2,6 +2,7 @@
 
 use ringmill::XdpError;
 use ringmill::netns::NetnsError;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Exit statuses; they are part of the command line's contract.
@@ -72,6 +73,15 @@ impl Exit {
             return Exit::Environment;
         }
         Exit::Internal
+    }
+}
+
+/// Prints a text that was asked for.
+pub(crate) fn print(text: &str) -> anyhow::Result<Exit> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough is no reason to fail.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Success),
     }
 }
 

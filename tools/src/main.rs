@@ -5,6 +5,7 @@
 //! serve, load   the commands            demo      both, over a veth of its own
 //! port          interface -> shard      engine    the loop around Shard::step
 //! live          a line a second         report    text and JSON at the end
+//! states        the state machine         requirements  of RFC 9293, where they are done
 //! ```
 
 mod cli;
@@ -15,7 +16,9 @@ mod live;
 mod load;
 mod port;
 mod report;
+mod requirements;
 mod serve;
+mod states;
 mod values;
 
 use clap::Parser as _;
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
+        Command::States(arguments) => states::run(&arguments),
+        Command::Requirements(arguments) => requirements::run(&arguments),
     };
     match outcome {
         Ok(exit) => exit.into(),

@@ -37,7 +37,6 @@ impl Tcp {
         }
         tcb.set(TcbFlags::ORPHAN);
         match tcb.state {
-            State::TimeWait => self.enter_time_wait(cx, index),
             State::Closed => self.finish(cx, index, Closed::Normally),
             State::FinWait2 => {
                 let wait = self.shared.config.fin_wait_2;
@@ -102,8 +101,8 @@ impl Tcp {
         }
     }
 
-    /// Both sides have closed and TIME-WAIT is the peer's. While the application
-    /// holds the connection it can read it to its end; the flow is free.
+    /// Both sides have closed, and TIME-WAIT is the peer's or a record's. While the
+    /// application holds the connection it can read it to its end.
     pub(crate) fn end_normally(&mut self, cx: &mut Cx, index: u32) {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
@@ -123,44 +122,33 @@ impl Tcp {
         tcb.timer = Timer::Idle;
     }
 
-    /// A connection that is over on both sides becomes a TIME-WAIT record, once
-    /// the application has let go of it. Its port stays taken.
+    /// A connection that is over on both sides leaves a TIME-WAIT record behind,
+    /// which its flow and its port are from then on.
     pub(crate) fn enter_time_wait(&mut self, cx: &mut Cx, index: u32) {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
         };
-        if !tcb.is(TcbFlags::ORPHAN) {
-            // It waits here, to be read to its end.
-            tcb.timer = Timer::Idle;
-            return;
-        }
         let window = self.shared.advertise(tcb);
         let record = TimeWait::of(tcb, window);
-        // An ACK of the peer's FIN that is due goes out as the record's own.
-        let ack = tcb
-            .is(TcbFlags::ACK_NOW)
-            .then(|| self.shared.ack_header(cx, tcb));
-        let Some(waiting) = self
-            .time_wait
-            .insert(cx.now, record, self.shared.config.time_wait())
-        else {
+        let length = self.shared.config.time_wait();
+        tcb.on(Event::HandedOver);
+        if let Some(waiting) = self.time_wait.insert(cx.now, record, length) {
+            // An ACK of the peer's FIN that is due goes out as the record's own.
+            if tcb.is(TcbFlags::ACK_NOW) {
+                let header = self.shared.ack_header(cx, tcb);
+                self.shared.reply(tcb.key, header);
+            }
+            let hash = self.shared.hasher.hash(&tcb.key);
+            let (old, new) = (
+                Flow::Connection(index).value(),
+                Flow::TimeWait(waiting).value(),
+            );
+            self.shared.table.replace(hash, old, new);
+            tcb.unset(TcbFlags::ACTIVE);
+        } else {
             self.shared.stats.time_wait_overflow += 1;
-            return self.finish(cx, index, Closed::Normally);
-        };
-        let Some(mut tcb) = self.connections.remove(index) else {
-            return;
-        };
-        if let Some(header) = ack {
-            self.shared.reply(tcb.key, header);
         }
-        let hash = self.shared.hasher.hash(&tcb.key);
-        let (old, new) = (
-            Flow::Connection(index).value(),
-            Flow::TimeWait(waiting).value(),
-        );
-        self.shared.table.replace(hash, old, new);
-        self.shared.release(cx, index, &mut tcb);
-        self.shared.count_end(&tcb, Closed::Normally);
+        self.end_normally(cx, index);
     }
 }
 

@@ -244,7 +244,7 @@ impl Shared {
                 return Err(DropReason::Paws);
             }
         }
-        if !is_acceptable(tcb, segment) {
+        if !is_acceptable(segment, tcb.rcv_nxt, tcb.rcv_wnd()) {
             if !is_reset {
                 self.acknowledge(cx, index, tcb);
             }
@@ -412,16 +412,16 @@ pub(crate) fn micros(now: Instant) -> u32 {
 }
 
 /// The four cases of RFC 9293 section 3.4, table 6.
-fn is_acceptable(tcb: &Tcb, segment: &Segment) -> bool {
-    let (seq, len, window) = (segment.header.seq, segment.len(), tcb.rcv_wnd());
+pub(crate) fn is_acceptable(segment: &Segment, rcv_nxt: Seq, window: u32) -> bool {
+    let (seq, len) = (segment.header.seq, segment.len());
     if window == 0 {
         // Data is cut off later; ACK, RST and URG of a segment at the edge count
         // (section 3.10.7.4, MUST-66).
-        return seq == tcb.rcv_nxt;
+        return seq == rcv_nxt;
     }
-    let first_in = seq.is_in_window(tcb.rcv_nxt, window);
-    let last_in = len > 0 && (seq + (len - 1)).is_in_window(tcb.rcv_nxt, window);
+    let first_in = seq.is_in_window(rcv_nxt, window);
+    let last_in = len > 0 && (seq + (len - 1)).is_in_window(rcv_nxt, window);
     // A segment larger than the window may hold all of it.
-    let holds = len > 0 && seq.precedes(tcb.rcv_nxt) && (seq + len).follows(tcb.rcv_edge);
+    let holds = len > 0 && seq.precedes(rcv_nxt) && (seq + len).follows(rcv_nxt + window);
     first_in || last_in || holds
 }

@@ -12,7 +12,7 @@
 //! flood of SYNs costs bounded, small memory.
 
 use super::connect::Opening;
-use super::input::micros;
+use super::input::{is_acceptable, micros};
 use super::reset::header;
 use super::state::State;
 use super::tcb::TcbFlags;
@@ -179,7 +179,7 @@ impl Tcp {
         None
     }
 
-    fn listener_for(&self, key: &FlowKey) -> Option<ListenerId> {
+    pub(crate) fn listener_for(&self, key: &FlowKey) -> Option<ListenerId> {
         let at = self.listeners.iter().position(|listener| {
             listener.as_ref().is_some_and(|l| {
                 l.port == key.local_port && l.address.is_none_or(|a| a == key.local)
@@ -296,13 +296,13 @@ impl Tcp {
             flags, seq, ack, ..
         } = segment.header;
         let rcv_nxt = record.irs + 1;
-        if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) && seq == record.irs {
+        let is_request = !flags.contains(Flags::ACK) && !flags.contains(Flags::RST);
+        if flags.contains(Flags::SYN) && is_request && seq == record.irs {
             // The SYN again: our SYN-ACK was lost, or is slow.
             self.shared.stats.syn_ack_retransmits += 1;
             self.send_syn_ack(cx.now, index);
             return Err(DropReason::Duplicate);
         }
-        let is_acceptable = seq.is_in_window(rcv_nxt, u32::from(self.shared.syn_window()));
         if flags.contains(Flags::RST) {
             // RFC 9293 section 3.10.7.4, second check, with RFC 5961 section 3.2.
             if seq != rcv_nxt {
@@ -312,7 +312,8 @@ impl Tcp {
             self.shared.stats.attempt_fails += 1;
             return Ok(None);
         }
-        if !is_acceptable || flags.contains(Flags::SYN) {
+        let window = u32::from(self.shared.syn_window());
+        if !is_acceptable(segment, rcv_nxt, window) || flags.contains(Flags::SYN) {
             self.send_syn_ack(cx.now, index);
             return Err(DropReason::OutOfWindow);
         }

@@ -208,7 +208,8 @@ impl Tcp {
         match action {
             Action::Ignore if event == Event::Reset => return Err(DropReason::BadReset),
             Action::Ignore => return Ok(()),
-            Action::Reopen => {
+            // Where nobody listens the record stays, or any SYN would end it.
+            Action::Reopen if self.listener_for(&segment.key).is_some() => {
                 self.shared.stats.time_wait_reused += 1;
                 self.forget_time_wait(index);
                 return self.input_no_connection(cx, segment);
@@ -288,7 +289,8 @@ impl TimeWait {
         match flags {
             _ if flags.contains(Flags::RST) => Event::Reset,
             _ if flags.contains(Flags::SYN) && !flags.contains(Flags::ACK) => {
-                if self.may_reopen(segment) {
+                // A FIN beside the SYN is no connection request of any stack's.
+                if self.may_reopen(segment) && !flags.contains(Flags::FIN) {
                     Event::Syn
                 } else {
                     Event::OutOfWindow

@@ -80,6 +80,8 @@ named! {
         Unreachable = "unreachable",
         /// The peer of an orphan in FIN-WAIT-2 never closed.
         FinWait2Over = "FIN-WAIT-2 over",
+        /// A TIME-WAIT record has taken over, and the application still reads.
+        HandedOver = "handed over",
         /// 2 MSL have passed.
         TwoMslOver = "2 MSL over",
     }
@@ -263,7 +265,9 @@ const fn closed(event: Event) -> Transition {
             stays(Action::SendReset)
         }
         Reset | ResetElsewhere | Unreachable => stays(Action::Ignore),
-        TextAfterClose | GivenUp | FinWait2Over | TwoMslOver => stays(Action::Impossible),
+        TextAfterClose | GivenUp | FinWait2Over | HandedOver | TwoMslOver => {
+            stays(Action::Impossible)
+        }
     }
 }
 
@@ -278,7 +282,7 @@ const fn listen(event: Event) -> Transition {
         SynAck | AckOfSyn | AckOfFin | BadAck => stays(Action::SendReset),
         Reset | ResetElsewhere | Text | Fin | NoAck | Unreachable => stays(Action::Ignore),
         ActiveOpen | Send | Receive | Abort | TextAfterClose | OutOfWindow | GivenUp
-        | FinWait2Over | TwoMslOver => stays(Action::Impossible),
+        | FinWait2Over | HandedOver | TwoMslOver => stays(Action::Impossible),
     }
 }
 
@@ -298,7 +302,7 @@ const fn syn_sent(event: Event) -> Transition {
         GivenUp => ends(Closed::TimedOut),
         Unreachable => ends(Closed::Unreachable),
         PassiveOpen | ActiveOpen | AckOfFin | TextAfterClose | OutOfWindow | FinWait2Over
-        | TwoMslOver => stays(Action::Impossible),
+        | HandedOver | TwoMslOver => stays(Action::Impossible),
     }
 }
 
@@ -320,7 +324,7 @@ const fn syn_received(event: Event) -> Transition {
         GivenUp => ends(Closed::TimedOut),
         // The ACK of our SYN comes before text and FIN, in another state.
         PassiveOpen | ActiveOpen | AckOfFin | Text | TextAfterClose | Fin | FinWait2Over
-        | TwoMslOver => stays(Action::Impossible),
+        | HandedOver | TwoMslOver => stays(Action::Impossible),
     }
 }
 
@@ -338,7 +342,9 @@ const fn synchronized(event: Event) -> Transition {
         Unreachable => stays(Action::Ignore),
         Abort => to(State::Closed, Action::SendReset),
         PassiveOpen | ActiveOpen | Send | Receive | Close | AckOfSyn | AckOfFin | Text
-        | TextAfterClose | Fin | FinWait2Over | TwoMslOver => stays(Action::Impossible),
+        | TextAfterClose | Fin | FinWait2Over | HandedOver | TwoMslOver => {
+            stays(Action::Impossible)
+        }
     }
 }
 
@@ -421,7 +427,7 @@ const fn both_closed(event: Event) -> Transition {
     }
 }
 
-/// A TIME-WAIT record, or a connection that waits to be read to its end.
+/// A TIME-WAIT record. A connection that is read after its end hands over to one.
 const fn time_wait(event: Event) -> Transition {
     use Event::*;
     match event {
@@ -435,6 +441,7 @@ const fn time_wait(event: Event) -> Transition {
         SynAck | Text | OutOfWindow => stays(Action::SendAck),
         // RFC 1337 section 3, fix F1: a RST does not end TIME-WAIT.
         Reset | ResetElsewhere | AckOfFin | BadAck | NoAck | Unreachable => stays(Action::Ignore),
+        HandedOver => to(State::Closed, Action::Ignore),
         TwoMslOver => to(State::Closed, Action::Delete),
         PassiveOpen | ActiveOpen | AckOfSyn | TextAfterClose | GivenUp | FinWait2Over => {
             stays(Action::Impossible)

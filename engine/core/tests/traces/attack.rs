@@ -95,7 +95,7 @@ fn acknowledgments_of_the_future_and_of_the_distant_past_are_challenged() {
 }
 
 /// An ICMP port unreachable that quotes a segment with this sequence number.
-fn port_unreachable(peer: &Peer, seq: Seq) -> Vec<u8> {
+pub(crate) fn port_unreachable(peer: &Peer, seq: Seq) -> Vec<u8> {
     let quoted = Header {
         source_port: peer.engine_port,
         destination_port: 80,

@@ -76,11 +76,8 @@ fn after_a_half_close_the_other_side_still_sends() {
     assert_eq!(peer.engine_reads(), b"still here");
     peer.sends(seg("FA").seq(11).ack(2));
     peer.expects(seg("A").seq(2).ack(12));
-    assert_eq!(
-        peer.state(),
-        Some(State::TimeWait),
-        "held until the application lets go"
-    );
+    assert_eq!(peer.state(), Some(State::Closed), "held to be read");
+    assert_eq!(peer.shard.gauges().of(State::TimeWait), 1);
     assert_eq!(
         peer.sockets(|_, sockets| sockets.receive(id).map(<[u8]>::len)),
         Ok(0),

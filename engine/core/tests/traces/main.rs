@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod attack;
+mod cells;
 mod close;
 mod data;
 mod loss;

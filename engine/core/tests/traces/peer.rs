@@ -190,6 +190,11 @@ impl Peer {
         }
     }
 
+    /// A number of the peer's, counted from its initial one.
+    pub(crate) fn relative(number: Seq) -> u32 {
+        number.bytes_since(PEER_ISN)
+    }
+
     pub(crate) fn listening(mut self) -> Peer {
         self.sockets(|_, sockets| {
             sockets
