@@ -154,9 +154,9 @@ impl Flight {
         self.sacked
     }
 
-    /// Something is lost and has not been sent again.
-    pub(crate) fn has_lost(&self) -> bool {
-        self.lost > self.again
+    /// Bytes that are lost and have not been sent again.
+    pub(crate) fn lost(&self) -> u32 {
+        self.lost - self.again
     }
 
     /// Bytes held to be in the network (RFC 6675 section 3, pipe).
@@ -494,29 +494,33 @@ impl Flight {
         self.link(name);
     }
 
-    /// Segments are at most `mss` long from now on: those that are longer are cut,
-    /// so that they can be sent again over a path that has become narrower.
+    /// Segments are at most `mss` long from now on: those in flight that are longer
+    /// are cut, and are lost (RFC 1191 section 6.4).
     pub(crate) fn cut(&mut self, mss: u32) {
         if self.records.iter().all(|record| record.len() <= mss) {
             return;
         }
-        let mut cut = VecDeque::with_capacity(self.records.len());
-        self.sacked_segments = 0;
+        let mut cut = VecDeque::with_capacity(2 * self.records.len());
         for record in &self.records {
-            let mut seq = record.seq;
-            while seq.precedes(record.end) {
-                let end = (seq + mss).min(record.end);
-                self.sacked_segments += u32::from(record.is_sacked);
-                cut.push_back(Sent {
-                    seq,
-                    end,
-                    ..*record
-                });
-                seq = end;
+            let mut piece = *record;
+            if record.len() > mss && !record.is_sacked {
+                (piece.is_lost, piece.is_again) = (true, false);
+            }
+            while piece.seq.precedes(record.end) {
+                piece.end = (piece.seq + mss).min(record.end);
+                cut.push_back(piece);
+                piece.seq = piece.end;
             }
         }
         self.records = cut;
         self.lost_from = self.first;
+        let sum = |is_it: fn(&Sent) -> bool| -> u32 {
+            let those = self.records.iter().filter(|record| is_it(record));
+            those.map(Sent::len).sum()
+        };
+        (self.lost, self.again) = (sum(|r| r.is_lost), sum(|r| r.is_again));
+        let sacked = self.records.iter().filter(|record| record.is_sacked);
+        self.sacked_segments = u32::try_from(sacked.count()).unwrap_or(u32::MAX);
         self.relink();
     }
 

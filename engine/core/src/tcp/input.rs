@@ -245,6 +245,10 @@ impl Shared {
             }
         }
         if !is_acceptable(segment, tcb.rcv_nxt, tcb.rcv_wnd()) {
+            let end = seq + segment.payload_len;
+            if end.precedes_or_is(tcb.rcv_nxt) {
+                self.report_duplicate(tcb, seq, end);
+            }
             if !is_reset {
                 self.acknowledge(cx, index, tcb);
             }

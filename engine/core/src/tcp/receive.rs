@@ -154,7 +154,7 @@ impl Shared {
     }
 
     /// Data came that had been received before (RFC 2883).
-    fn report_duplicate(&mut self, tcb: &mut Tcb, seq: Seq, end: Seq) {
+    pub(crate) fn report_duplicate(&mut self, tcb: &mut Tcb, seq: Seq, end: Seq) {
         if tcb.is(TcbFlags::SACK) && end.follows(seq) {
             self.warm(tcb).report.add_duplicate(seq, end);
         }
@@ -248,11 +248,12 @@ impl Shared {
                 return Ok(());
             }
         };
+        let has_sack = tcb.is(TcbFlags::SACK);
         let cold = self.warm(tcb);
         cold.reassembly = list;
         cold.reassembly_len += 1;
         cold.reassembly_hint = Some(at);
-        if new > 0 {
+        if new > 0 && has_sack {
             cold.report.add(gap.start, new_end);
         }
         self.stats.out_of_order += 1;

@@ -168,14 +168,25 @@ impl Shared {
         if has_sack {
             let blocks = segment.header.options.sack;
             duplicate = duplicate_of(blocks.as_slice(), segment.header.ack);
-            for block in blocks.as_slice() {
-                // Attack case 7: what can't be is as if it were not there.
-                let is_sane = block.left.precedes(block.right)
+            // Attack case 7: what can't be is as if it were not there.
+            let is_sane = |block: &SackBlock| {
+                block.left.precedes(block.right)
                     && block.left.follows_or_is(una)
-                    && block.right.precedes_or_is(nxt);
-                if is_sane && duplicate != Some(*block) {
-                    cold.flight.sack(*block, &mut delivered);
-                }
+                    && block.right.precedes_or_is(nxt)
+                    && duplicate != Some(*block)
+            };
+            // In the order of the data: what is new in one report shows no reordering.
+            let mut after = una;
+            let next = |after: Seq| {
+                let later = blocks.as_slice().iter().filter(|block| is_sane(block));
+                let later = later.filter(|block| block.right.follows(after));
+                later
+                    .min_by_key(|block| block.right.bytes_since(una))
+                    .copied()
+            };
+            while let Some(block) = next(after) {
+                cold.flight.sack(block, &mut delivered);
+                after = block.right;
             }
         } else if acked > 0 {
             // RFC 6937 section 3: what the duplicates said has been counted already.
@@ -332,6 +343,7 @@ impl Shared {
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
         };
+        let lost_before = cold.flight.lost();
         if has_sack {
             let wait_us = cold.rack.detect_loss(&mut cold.flight, moment);
             cold.recovery.reorder_wait_us = wait_us;
@@ -351,7 +363,7 @@ impl Shared {
                 cold.flight.mark_front_lost();
             }
         }
-        if cold.flight.has_lost() && cold.recovery.mode == Mode::Open {
+        if cold.flight.lost() > lost_before && cold.recovery.mode == Mode::Open {
             self.enter_recovery(tcb);
         }
     }
@@ -438,6 +450,20 @@ impl Shared {
             ..cold.recovery
         };
         cold.flight.mark_all_lost(moment.now_us, recent_us);
+    }
+
+    /// The path takes no larger segments than `mss`. What was sent larger goes again
+    /// at once, and is no sign of congestion (RFC 1191 section 6.4, RFC 8201
+    /// section 5.4).
+    pub(crate) fn narrow(&mut self, index: u32, tcb: &mut Tcb, mss: u16) {
+        if mss >= tcb.mss {
+            return;
+        }
+        tcb.mss = mss;
+        if let Some(cold) = tcb.cold.as_deref_mut() {
+            cold.flight.cut(u32::from(mss));
+        }
+        self.queue_output(index, tcb);
     }
 
     /// A segment of the scoreboard was sent again, or a new one was sent.

@@ -12,3 +12,4 @@ mod data;
 mod loss;
 mod open;
 mod peer;
+mod sack;

@@ -11,7 +11,7 @@ use ringmill_core::stats::{DropReason, Stats};
 use ringmill_core::tcp::State;
 use ringmill_core::time::{Duration, Instant};
 use ringmill_core::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddress};
-use ringmill_core::wire::tcp::{Flags, Header, Options, Timestamps};
+use ringmill_core::wire::tcp::{Flags, Header, Options, SackBlock, SackBlocks, Timestamps};
 use ringmill_core::wire::{ChecksumPolicy, arp, ipv4};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -83,6 +83,18 @@ impl std::fmt::Debug for Seg {
     }
 }
 
+/// The blocks, `by` further on.
+fn moved(blocks: &SackBlocks, by: u32) -> SackBlocks {
+    let mut moved = SackBlocks::default();
+    for block in blocks.as_slice() {
+        moved.push(SackBlock {
+            left: block.left + by,
+            right: block.right + by,
+        });
+    }
+    moved
+}
+
 /// A segment with these flags, as letters: "S", "SA", "A", "FA", "R", "PA" ...
 pub(crate) fn seg(letters: &str) -> Seg {
     let flags = letters.chars().fold(Flags(0), |flags, letter| {
@@ -130,6 +142,20 @@ impl Seg {
     }
     pub(crate) fn ts(mut self, value: u32, echo: u32) -> Seg {
         self.options.timestamps = Some(Timestamps { value, echo });
+        self
+    }
+    pub(crate) fn sack_ok(mut self) -> Seg {
+        self.options.sack_permitted = true;
+        self
+    }
+    /// Blocks, their numbers relative to the initial one of who sent the data.
+    pub(crate) fn sack(mut self, blocks: &[(u32, u32)]) -> Seg {
+        for &(left, right) in blocks {
+            self.options.sack.push(SackBlock {
+                left: Seq(left),
+                right: Seq(right),
+            });
+        }
         self
     }
     pub(crate) fn data(self, bytes: &[u8]) -> Seg {
@@ -228,6 +254,15 @@ impl Peer {
         self.expects(seg("SA").ack(1));
         self.sends(seg("A").seq(1).ack(1).win(65_535));
         self.expects_nothing();
+        assert_eq!(self.state(), Some(State::Established));
+        self
+    }
+
+    /// The same with selective acknowledgments.
+    pub(crate) fn handshake_sack(mut self) -> Peer {
+        self.sends(seg("S").win(65_535).mss(1_460).scale(7).sack_ok());
+        assert!(self.expects(seg("SA").ack(1)).options.sack_permitted);
+        self.sends(seg("A").seq(1).ack(1).win(65_535));
         assert_eq!(self.state(), Some(State::Established));
         self
     }
@@ -331,7 +366,10 @@ impl Peer {
             flags: segment.flags,
             window: segment.window.unwrap_or(65_535),
             urgent: 0,
-            options: segment.options,
+            options: Options {
+                sack: moved(&segment.options.sack, self.iss.unwrap_or(Seq(0)).0),
+                ..segment.options
+            },
         };
         frame(PEER, ENGINE, &header, &segment.data)
     }
@@ -365,6 +403,7 @@ impl Peer {
                     .options
                     .window_scale
                     .and(header.options.window_scale),
+                sack: moved(&header.options.sack, PEER_ISN.0.wrapping_neg()),
                 ..expected.options
             },
             data,

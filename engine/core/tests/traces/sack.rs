@@ -1,0 +1,256 @@
+//! Selective acknowledgments both ways (RFC 2018, RFC 2883), and what is made of
+//! them: RACK and tail loss probes (RFC 8985), proportional rate reduction
+//! (RFC 6937), responses taken back (RFC 4015, RFC 3708).
+//!
+//! The engine's segments are 1,460 bytes, numbered n = 0, 1, .. from sequence
+//! number 1 on.
+
+use crate::peer::{Peer, Seg, seg};
+use ringmill_core::stats::DropReason;
+
+const MSS: u32 = 1_460;
+
+/// Where segment `n` starts.
+fn at(n: u32) -> u32 {
+    1 + n * MSS
+}
+
+fn segment(n: u32) -> Seg {
+    seg("A").seq(at(n)).ack(1).len(MSS as usize)
+}
+
+/// An acknowledgment of everything before segment `n`, and of ranges of segments.
+fn ack(n: u32, ranges: &[(u32, u32)]) -> Seg {
+    let blocks: Vec<_> = ranges.iter().map(|&(l, r)| (at(l), at(r))).collect();
+    seg("A").seq(1).ack(at(n)).sack(&blocks)
+}
+
+/// An engine that has sent its initial window of ten segments, with a round trip
+/// of 100 ms behind it, and more queued.
+fn ten_in_flight(queued: usize) -> Peer {
+    let mut peer = Peer::new().listening();
+    peer.sends(seg("S").win(65_535).mss(1_460).scale(7).sack_ok());
+    peer.expects(seg("SA").ack(1));
+    peer.wait_ms(100);
+    peer.sends(seg("A").seq(1).ack(1).win(65_535));
+    peer.engine_sends(&vec![b'x'; queued]);
+    for n in 0..10 {
+        peer.expects(segment(n));
+    }
+    peer.expects_nothing();
+    peer.wait_ms(100);
+    peer
+}
+
+/// RFC 2018 section 4: the block that changed last comes first; RFC 2883 section
+/// 4: a duplicate before it, once.
+#[test]
+fn data_past_a_gap_is_reported_the_latest_first_and_duplicates_once() {
+    let mut peer = Peer::new().listening().handshake_sack();
+    peer.sends(seg("A").seq(11).ack(1).len(10));
+    peer.expects(seg("A").seq(1).ack(1).sack(&[(11, 21)]));
+    peer.sends(seg("A").seq(31).ack(1).len(10));
+    peer.expects(seg("A").seq(1).ack(1).sack(&[(31, 41), (11, 21)]));
+    peer.sends(seg("A").seq(21).ack(1).len(5));
+    peer.expects(seg("A").seq(1).ack(1).sack(&[(11, 26), (31, 41)]));
+    peer.sends(seg("A").seq(31).ack(1).len(10));
+    peer.expects(seg("A").seq(1).ack(1).sack(&[(31, 41), (11, 26), (31, 41)]));
+    peer.sends(seg("A").seq(1).ack(1).len(10));
+    peer.expects(seg("A").seq(1).ack(26).sack(&[(31, 41)]));
+    peer.sends(seg("A").seq(1).ack(1).len(10));
+    peer.expects(seg("A").seq(1).ack(26).sack(&[(1, 11), (31, 41)]));
+    peer.sends(seg("A").seq(26).ack(1).len(5));
+    peer.expects(seg("A").seq(1).ack(41));
+    assert_eq!(peer.engine_reads().len(), 40);
+}
+
+/// RFC 2018 section 3: with timestamps there is room for three blocks.
+#[test]
+fn beside_timestamps_there_are_three_blocks() {
+    let mut peer = Peer::with(|_| {}).listening();
+    peer.sends(seg("S").win(65_535).mss(1_460).sack_ok().ts(1, 0));
+    peer.iss = Some(peer.takes_all()[0].0.seq);
+    peer.sends(seg("A").seq(1).ack(1).ts(1, 0));
+    for n in 1..=5 {
+        peer.sends(seg("A").seq(n * 20).ack(1).len(10).ts(1, 0));
+    }
+    let (last, _) = peer.takes_all().pop().unwrap();
+    assert_eq!(last.options.sack.as_slice().len(), 3);
+}
+
+/// A peer that did not permit it gets none.
+#[test]
+fn without_permission_nothing_is_reported() {
+    let mut peer = Peer::established();
+    peer.sends(seg("A").seq(11).ack(1).len(10));
+    peer.expects(seg("A").seq(1).ack(1));
+}
+
+/// RFC 8985 section 6: three segments delivered above a hole, no reordering ever
+/// seen: the hole is lost, at once and alone. RFC 3042: the first two let new
+/// segments go. RFC 6937: one goes for every one that arrives, at first.
+#[test]
+fn a_hole_is_filled_at_once_and_only_the_hole() {
+    let mut peer = ten_in_flight(30_000);
+    peer.sends(ack(0, &[(1, 2)]));
+    peer.expects(segment(10));
+    peer.sends(ack(0, &[(1, 3)]));
+    peer.expects(segment(11));
+    peer.sends(ack(0, &[(1, 4)]));
+    peer.expects(segment(0));
+    peer.expects_nothing();
+    peer.sends(ack(12, &[]));
+    let tcp = peer.stats().tcp;
+    assert_eq!(
+        (tcp.fast_retransmits, tcp.retransmits, tcp.rto_expired),
+        (1, 1, 0)
+    );
+}
+
+/// Many holes are repaired in one round trip, not in one each.
+#[test]
+fn holes_are_filled_in_one_round_trip() {
+    let mut peer = ten_in_flight(14_600);
+    peer.sends(ack(0, &[(1, 2), (3, 4), (5, 6)]));
+    peer.sends(ack(0, &[(9, 10), (7, 8), (5, 6), (3, 4)]));
+    let lost: Vec<u32> = peer
+        .takes_all()
+        .iter()
+        .map(|(header, _)| header.seq.bytes_since(peer.iss.unwrap()))
+        .collect();
+    assert_eq!(lost, [0, 2, 4, 6, 8].map(at));
+    peer.sends(ack(10, &[]));
+    assert_eq!(peer.stats().tcp.bytes_acked, 14_600);
+    assert_eq!(peer.stats().tcp.rto_expired, 0);
+}
+
+/// RFC 8985 section 6.2: once reordering has been seen, a hole has a quarter of a
+/// round trip to fill by itself; then it is lost, by the clock.
+#[test]
+fn where_packets_are_reordered_a_hole_is_given_time() {
+    let mut peer = ten_in_flight(14_600);
+    // Segment 0 comes after 1: reordering.
+    peer.sends(ack(0, &[(1, 2)]));
+    peer.sends(ack(2, &[]));
+    peer.sends(ack(2, &[(3, 7)]));
+    peer.expects_nothing();
+    peer.wait_ms(23);
+    peer.expects_nothing();
+    peer.wait_ms(5);
+    peer.expects(segment(2));
+    assert_eq!(peer.stats().tcp.rto_expired, 0);
+}
+
+/// Attack case 7: blocks that can't be are ignored, and those beside them count.
+#[test]
+fn impossible_blocks_are_ignored() {
+    let mut peer = ten_in_flight(14_600);
+    let sacked = [
+        (at(3), at(3)),
+        (at(4), at(2)),
+        (at(9), at(12)),
+        (0u32.wrapping_sub(5), 1),
+    ];
+    for block in sacked {
+        peer.sends(seg("A").seq(1).ack(1).sack(&[(at(1), at(2)), block]));
+    }
+    peer.expects_nothing();
+    peer.sends(ack(0, &[(1, 2), (3, 4), (5, 6)]));
+    assert_eq!(peer.stats().tcp.fast_retransmits, 1);
+    assert_eq!(peer.dropped(DropReason::BadAck), 0);
+}
+
+/// RFC 8985 section 7: the last segments are lost and nothing says so. After two
+/// round trips the last one goes again; that it arrives shows the rest missing.
+#[test]
+fn a_lost_tail_is_probed_for_and_repaired_without_a_timeout() {
+    let mut peer = ten_in_flight(14_600);
+    peer.sends(ack(7, &[]));
+    peer.expects_nothing();
+    peer.wait_ms(190);
+    peer.expects_nothing();
+    peer.wait_ms(20);
+    peer.expects(segment(9));
+    peer.expects_nothing();
+    peer.wait_ms(100);
+    peer.sends(ack(7, &[(9, 10)]));
+    peer.wait_ms(30);
+    peer.expects(segment(7));
+    peer.expects(segment(8));
+    peer.wait_ms(100);
+    peer.sends(ack(10, &[]));
+    let tcp = peer.stats().tcp;
+    assert_eq!(
+        (tcp.tail_probes, tcp.rto_expired, tcp.retransmits),
+        (1, 0, 3)
+    );
+}
+
+/// RFC 2883 and RFC 3708: the peer reports that what was sent again had arrived;
+/// the congestion window is as before.
+#[test]
+fn a_retransmission_that_was_not_needed_is_taken_back() {
+    let mut peer = ten_in_flight(60_000);
+    peer.sends(ack(0, &[(1, 5)]));
+    peer.takes_all();
+    assert_eq!(peer.stats().tcp.fast_retransmits, 1);
+    // It was only late, and both arrive.
+    peer.sends(ack(5, &[]));
+    peer.takes_all();
+    peer.sends(ack(5, &[(0, 1)]));
+    assert_eq!(peer.stats().tcp.spurious, 1);
+}
+
+/// RFC 3522: the acknowledgment echoes a timestamp from before the retransmission.
+#[test]
+fn a_timeout_that_came_too_early_is_seen_by_its_timestamps() {
+    let mut peer = Peer::with(|_| {}).listening();
+    peer.sends(seg("S").win(65_535).mss(1_472).sack_ok().ts(1, 0));
+    peer.iss = Some(peer.takes_all()[0].0.seq);
+    peer.sends(seg("A").seq(1).ack(1).ts(1, 0));
+    peer.engine_sends(&[b'x'; 14_600]);
+    let first = peer.takes_all();
+    let echo = first[0].0.options.timestamps.unwrap().value;
+    assert_eq!(first.len(), 10);
+    peer.wait_ms(400);
+    assert!(peer.stats().tcp.rto_expired > 0, "a delay of the path");
+    peer.takes_all();
+    peer.sends(seg("A").seq(1).ack(2 * 1_448 + 1).ts(2, echo));
+    assert_eq!(peer.stats().tcp.spurious, 1);
+    // Nothing of the rest is sent a second time.
+    assert!(peer.takes_all().iter().all(|(_, data)| data.is_empty()));
+}
+
+/// RFC 2018 section 8: a peer may drop what it has reported. After a timeout all
+/// of it is sent again.
+#[test]
+fn a_peer_that_takes_back_its_report_is_sent_everything() {
+    let mut peer = ten_in_flight(14_600);
+    peer.sends(ack(0, &[(1, 10)]));
+    peer.expects(segment(0));
+    peer.sends(ack(1, &[(1, 10)]));
+    peer.takes_all();
+    peer.wait_ms(2_000);
+    assert!(peer.stats().tcp.rto_expired > 0);
+    peer.takes_all();
+    for n in 2..=10 {
+        peer.sends(ack(n, &[]));
+    }
+    assert_eq!(peer.stats().tcp.bytes_acked, 14_600);
+}
+
+/// Attack case 39 (CVE-2019-11477, -11478): thousands of acknowledgments that each
+/// report other single bytes; the work is bounded, and nothing breaks.
+#[test]
+fn alternating_blocks_of_single_bytes_do_no_harm() {
+    let mut peer = ten_in_flight(14_600);
+    for n in 0..5_000u32 {
+        let left = 2 + (n * 37) % (10 * MSS - 10);
+        let blocks = [0, 2, 4, 6].map(|offset| (left + offset, left + offset + 1));
+        peer.sends(seg("A").seq(1).ack(1).sack(&blocks));
+    }
+    peer.wait_ms(1_000);
+    peer.takes_all();
+    peer.sends(ack(10, &[]));
+    assert_eq!(peer.stats().tcp.bytes_acked, 14_600);
+}
