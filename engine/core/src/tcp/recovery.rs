@@ -130,6 +130,7 @@ impl Shared {
         self.sample_rtt(cx.now, tcb, segment, &ack);
         self.recover(cx.now, tcb, &ack);
         if acked > 0 || ack.delivered.bytes > 0 {
+            tcb.unset(TcbFlags::TAIL_PROBE_DUE);
             self.arm_for_flight(cx.now, tcb);
         }
         self.queue_output(index, tcb);
@@ -409,10 +410,7 @@ impl Shared {
         };
         if cold.recovery.mode == Mode::Recovery {
             let pipe = cold.pipe(tcb.mss);
-            tcb.congestion.cwnd = cold
-                .recovery
-                .prr(pipe, tcb.congestion.ssthresh, 0, mss)
-                .max(tcb.congestion.cwnd.min(pipe));
+            tcb.congestion.cwnd = cold.recovery.prr(pipe, tcb.congestion.ssthresh, 0, mss);
         }
         self.arm_for_flight(now, tcb);
     }

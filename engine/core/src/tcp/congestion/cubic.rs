@@ -40,6 +40,8 @@ pub(super) struct Cubic {
 #[derive(Clone, Copy, Debug)]
 struct Epoch {
     start: Instant,
+    /// When the window grew last.
+    last: Instant,
     k: f64,
     w_est: f64,
 }
@@ -54,13 +56,28 @@ impl Cubic {
         let mss = f64::from(acked.mss);
         let window = f64::from(cwnd) / mss;
         let segments = f64::from(acked.bytes.min(cwnd)) / mss;
-        let Epoch { start, k, w_est } = self.epoch(acked.now, window);
+        let Epoch {
+            mut start,
+            last,
+            k,
+            w_est,
+        } = self.epoch(acked.now, window);
+        let pause = acked.now.since(last);
+        if pause > 2 * acked.srtt {
+            // Section 5.8: time without enough to send is not time spent probing.
+            start += pause;
+        }
         let t = acked.now.since(start).as_secs_f64();
         let cubic_at = |t: f64| C * (t - k).powi(3) + self.w_max;
         // Section 4.3: W_est; as fast as Reno once it is at the old window again.
         let alpha = if w_est < self.prior { ALPHA } else { 1.0 };
         let w_est = w_est + alpha * segments / window;
-        self.epoch = Some(Epoch { start, k, w_est });
+        self.epoch = Some(Epoch {
+            start,
+            last: acked.now,
+            k,
+            w_est,
+        });
         let added = if cubic_at(t) < w_est {
             w_est - window
         } else {
@@ -93,6 +110,7 @@ impl Cubic {
         }
         *self.epoch.insert(Epoch {
             start: now,
+            last: now,
             // Section 4.2, equation 2.
             k: ((self.w_max - window) / C).cbrt(),
             w_est: window,
@@ -164,6 +182,20 @@ mod tests {
         near(45, 965); // 0.4 * (4.6 - 9.09)^3 + 1000
         near(91, 1_000);
         near(181, 1_300);
+    }
+
+    /// Section 5.8: an hour in which the application had little to send is no
+    /// reason to send much now.
+    #[test]
+    fn a_pause_of_the_application_does_not_count() {
+        let mut cubic = Cubic::default();
+        let ssthresh = cubic.on_congestion(1_000_000, 1_000_000, MSS);
+        let before = *rounds(&mut cubic, ssthresh, Instant::ZERO, 20)
+            .last()
+            .unwrap();
+        let later = Instant::ZERO + RTT * 20 + Duration::from_secs(3_600);
+        let after = rounds(&mut cubic, before, later, 1)[0];
+        assert!(after < before + 20 * MSS, "{before} {after}");
     }
 
     /// Section 4.3: where round trips are short and windows small, Reno is faster,
