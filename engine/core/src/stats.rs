@@ -201,6 +201,8 @@ counters! {
         tail_probes,
         /// Responses to losses that were none, and were taken back (RFC 4015).
         spurious,
+        /// Paths found to swallow large segments (RFC 4821 section 7.7).
+        black_holes,
         /// Duplicates that peers reported (RFC 2883).
         duplicates_reported,
         /// SYN-ACKs sent again.

@@ -22,6 +22,7 @@ mod input;
 mod listen;
 mod options;
 mod output;
+mod probing;
 mod rack;
 mod receive;
 mod recovery;

@@ -8,6 +8,7 @@ use super::Shared;
 use super::chunks::List;
 use super::congestion::Growth;
 use super::flight::Flight;
+use super::probing::Search;
 use super::rack::Rack;
 use super::recovery::Recovery;
 use super::sack::Report;
@@ -24,6 +25,8 @@ pub(crate) struct Cold {
     pub(crate) rack: Rack,
     pub(crate) recovery: Recovery,
     pub(crate) growth: Growth,
+    /// The search for the path's MTU, once there is doubt.
+    pub(crate) search: Option<Search>,
     /// Data past a gap, and how many chunks of it.
     pub(crate) reassembly: List,
     pub(crate) reassembly_len: u32,
@@ -40,6 +43,7 @@ impl Default for Cold {
             rack: Rack::default(),
             recovery: Recovery::default(),
             growth: Growth::default(),
+            search: None,
             reassembly: List::EMPTY,
             reassembly_len: 0,
             reassembly_hint: None,
@@ -54,6 +58,7 @@ impl Cold {
             && self.reassembly.is_empty()
             && self.report.is_empty()
             && !self.recovery.is_waiting()
+            && self.search.is_none()
             && self.growth.is_blank())
     }
 

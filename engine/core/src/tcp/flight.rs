@@ -494,6 +494,15 @@ impl Flight {
         self.link(name);
     }
 
+    /// The segment that starts at `seq` is lost and was not sent again.
+    pub(crate) fn is_lost_at(&self, seq: Seq) -> bool {
+        let at = self
+            .records
+            .partition_point(|record| record.seq.precedes(seq));
+        let record = self.records.get(at).filter(|record| record.seq == seq);
+        record.is_some_and(|record| record.is_lost && !record.is_again)
+    }
+
     /// Segments are at most `mss` long from now on: those in flight that are longer
     /// are cut, and are lost (RFC 1191 section 6.4).
     pub(crate) fn cut(&mut self, mss: u32) {

@@ -37,6 +37,9 @@ pub struct TcpConfig {
     pub sack: bool,
     /// How congestion windows grow (TCP_CONGESTION).
     pub congestion: Algorithm,
+    /// Look for the path's MTU by probing once large segments time out
+    /// (RFC 8899).
+    pub mtu_probing: bool,
     /// Bounds of the retransmission timeout (RFC 6298).
     pub rto: RtoBounds,
     /// A delayed ACK waits this long; less than 0.5 s (RFC 9293, MUST-40).
@@ -73,6 +76,7 @@ impl Default for TcpConfig {
             timestamps: true,
             sack: true,
             congestion: Algorithm::default(),
+            mtu_probing: true,
             rto: RtoBounds::default(),
             delayed_ack: Duration::from_millis(40),
             msl: Duration::from_secs(30),

@@ -271,6 +271,13 @@ impl Shared {
         let window = u32::try_from(window).unwrap_or(0);
         let usable = window.min(tcb.congestion.cwnd().saturating_sub(tcb.pipe()));
         let mss = u32::from(tcb.mss);
+        let probe = tcb
+            .cold
+            .as_deref_mut()
+            .and_then(|cold| Self::probe_size(now, cold, mss, unsent));
+        if let Some(size) = probe.filter(|size| *size <= usable) {
+            return Some(self.plan_data(tcb, tcb.snd_nxt, size, Kind::New));
+        }
         let len = unsent.min(usable).min(mss);
         let is_last = len == unsent;
         let may_be_small = tcb.is(TcbFlags::NODELAY) || is_first || tcb.is(TcbFlags::FIN_QUEUED);
@@ -369,6 +376,9 @@ impl Shared {
             return;
         }
         self.record(now, tcb, plan, end);
+        if plan.kind == Kind::New {
+            Self::note_size(tcb, plan.seq, plan.len);
+        }
         if tcb.is(TcbFlags::TAIL_PROBE_DUE) && plan.kind != Kind::Probe {
             tcb.unset(TcbFlags::TAIL_PROBE_DUE);
             self.note_probe(tcb, matches!(plan.kind, Kind::Again(_)));

@@ -364,7 +364,10 @@ impl Shared {
                 cold.flight.mark_front_lost();
             }
         }
-        if cold.flight.lost() > lost_before && cold.recovery.mode == Mode::Open {
+        let lost = cold.flight.lost().saturating_sub(lost_before);
+        let mode = cold.recovery.mode;
+        let is_probe = self.judge_size(now, tcb, lost);
+        if lost > 0 && mode == Mode::Open && !is_probe {
             self.enter_recovery(tcb);
         }
     }
@@ -448,6 +451,7 @@ impl Shared {
             ..cold.recovery
         };
         cold.flight.mark_all_lost(moment.now_us, recent_us);
+        cold.forget_probe(tcb.mss);
     }
 
     /// The path takes no larger segments than `mss`. What was sent larger goes again
@@ -580,7 +584,12 @@ impl Shared {
 }
 
 impl Recovery {
-    /// What becomes of a probe is not known yet.
+    /// No loss is being repaired.
+    pub(crate) fn is_open(&self) -> bool {
+        self.mode == Mode::Open
+    }
+
+    /// What becomes of a tail loss probe is not known yet.
     pub(crate) fn is_waiting(&self) -> bool {
         self.probe.is_some()
     }

@@ -89,6 +89,7 @@ impl Shared {
             tcb.set(TcbFlags::SYN_DUE);
         } else {
             self.lose_all(cx.now, tcb);
+            self.suspect_black_hole(index, tcb);
         }
         if !is_opening && tcb.snd_wnd == 0 {
             // The window closed over what was in flight: probe it instead

@@ -8,7 +8,12 @@ use ringmill_core::time::Duration;
 /// double; and RFC 9293 section 3.8.3 (R2) at the end.
 #[test]
 fn a_timeout_sends_the_first_segment_again_and_doubles() {
-    let mut peer = Peer::established();
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.mtu_probing = false;
+    })
+    .listening()
+    .handshake();
     peer.engine_sends(&[b'x'; 2_920]);
     peer.expects(seg("A").seq(1).ack(1).len(1_460));
     peer.expects(seg("A").seq(1_461).ack(1).len(1_460));

@@ -11,5 +11,6 @@ mod close;
 mod data;
 mod loss;
 mod open;
+mod path;
 mod peer;
 mod sack;
