@@ -21,7 +21,7 @@ use ringmill_core::wire::ethernet::MacAddress;
 use ringmill_core::wire::tcp::{Flags, Header, Options, Timestamps};
 use ringmill_core::wire::{ChecksumPolicy, ipv4};
 use std::hint::black_box;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -86,8 +86,8 @@ fn flow_table(c: &mut Criterion) {
     let mut group = c.benchmark_group("flow_table");
     let hasher = FlowHasher::new([7; 16]);
     let key = |n: u32| FlowKey {
-        local: A,
-        remote: n.into(),
+        remote: Ipv4Addr::from(n).into(),
+        local: 0,
         local_port: 80,
         remote_port: 1_024,
     };
@@ -191,7 +191,7 @@ fn exchange(c: &mut Criterion) {
         server
             .with_app(Instant::ZERO, |http, sockets| http.start(sockets))
             .unwrap();
-        let target = SocketAddrV4::new(A, 80);
+        let target = (A, 80).into();
         let load = LoadConfig {
             target,
             host: "a".to_owned(),

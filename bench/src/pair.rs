@@ -13,7 +13,7 @@ use ringmill_core::shard::Shard;
 use ringmill_core::stack::Config;
 use ringmill_core::wire::ChecksumPolicy;
 use ringmill_core::wire::ethernet::MacAddress;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub fn run(closing: Closing, connections: usize, duration: Duration) -> anyhow::
         content_type: "text/plain".to_owned(),
     });
     let load = Load::new(LoadConfig {
-        target: SocketAddrV4::new(SERVER, 80),
+        target: (SERVER, 80).into(),
         host: SERVER.to_string(),
         path: "/".to_owned(),
         connections,

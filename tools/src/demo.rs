@@ -21,7 +21,7 @@ use ringmill_core::shard::Shard;
 use ringmill_core::stack::Config;
 use ringmill_core::time::Instant;
 use ringmill_core::wire::ethernet::MacAddress;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -61,7 +61,7 @@ fn why_not_here() -> Option<String> {
 
 fn load_app(arguments: &DemoArguments) -> Load {
     Load::new(LoadConfig {
-        target: SocketAddrV4::new(SERVER, 80),
+        target: (SERVER, 80).into(),
         host: SERVER.to_string(),
         path: "/".to_owned(),
         connections: arguments.connections,

@@ -21,7 +21,8 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
             port.config.tcp.max_connections
         )));
     }
-    if port.config.addresses.contains(arguments.url.target.ip()) {
+    let target = arguments.url.target.ip();
+    if port.config.addresses.iter().any(|own| own.ip == target) {
         return Err(Failure::usage(
             "the target is one of the engine's own addresses: change --addr",
         ));

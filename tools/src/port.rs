@@ -11,13 +11,12 @@ use ringmill_core::frame::FramePool;
 use ringmill_core::ports::PortRange;
 use ringmill_core::shard::Shard;
 use ringmill_core::sockets::Sockets;
-use ringmill_core::stack::Config;
+use ringmill_core::stack::{Config, InterfaceAddress};
 use ringmill_core::time::Duration;
 use ringmill_core::wire::ChecksumPolicy;
 use ringmill_core::wire::ethernet::MacAddress;
 use std::fs::File;
 use std::io::BufWriter;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 /// An interface that is open for the engine.
@@ -48,7 +47,7 @@ impl Port {
         let owned: Vec<Owned> = config
             .addresses
             .iter()
-            .map(|&ip| Owned::Address(IpAddr::V4(ip)))
+            .map(|own| Owned::Address(own.ip))
             .collect();
         let mut steering = Steering::attach(&interface, mode, None, &owned)?;
         let mut xdp = XdpConfig::new(&interface.name);
@@ -185,29 +184,21 @@ fn stack_config(
     network: &NetworkArguments,
     ports: PortRange,
 ) -> anyhow::Result<Config> {
-    let addresses: Vec<Ipv4Addr> = network
-        .addresses
-        .iter()
-        .flat_map(crate::values::Addresses::iter)
-        .collect();
-    let (Some(&first), Some(prefix_len)) = (
-        addresses.first(),
-        network.addresses.first().map(|a| a.prefix_len),
-    ) else {
+    let Some(first) = network.addresses.first() else {
         bail!("no address");
     };
-    if network
+    let mut config = Config::new(MacAddress(interface.mac), first.first, first.prefix_len);
+    config.addresses = network
         .addresses
         .iter()
-        .any(|range| range.prefix_len != prefix_len)
-    {
-        return Err(Failure::usage(
-            "all --addr must be of one network: give them the same prefix length",
-        ));
-    }
-    let mut config = Config::new(MacAddress(interface.mac), first, prefix_len);
-    config.addresses = addresses;
-    config.gateway = network.gateway;
+        .flat_map(|range| {
+            range.iter().map(|ip| InterfaceAddress {
+                ip: ip.into(),
+                prefix_len: range.prefix_len,
+            })
+        })
+        .collect();
+    config.gateways.v4 = network.gateway;
     config.mtu = u16::try_from(interface.mtu.min(1_500)).unwrap_or(1_500);
     config.seed = match network.seed {
         Some(seed) => seed,

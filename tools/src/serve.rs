@@ -36,8 +36,9 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
     });
     let addresses = &port.config.addresses;
     eprintln!(
-        "serving {:?} on {}:{listen_port} through {description}",
-        arguments.service, addresses[0]
+        "serving {:?} on {} through {description}",
+        arguments.service,
+        std::net::SocketAddr::new(addresses[0].ip, listen_port)
     );
     let start = job.clock.now();
     let mut live = Live::new(start, arguments.output.quiet);

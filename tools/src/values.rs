@@ -1,7 +1,7 @@
 //! Values on the command line: sizes, durations, addresses, URLs.
 
 use ringmill_core::ports::PortRange;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// A count with k, m or g behind it: thousands, millions, milliards.
@@ -111,7 +111,7 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, String> {
 /// An `http` URL whose host is an IPv4 address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
-    pub(crate) target: SocketAddrV4,
+    pub(crate) target: SocketAddr,
     /// The host and port as written: the Host field.
     pub(crate) host: String,
     pub(crate) path: String,
@@ -146,7 +146,7 @@ pub(crate) fn url(text: &str) -> Result<Url, String> {
         format!("/{path}")
     };
     Ok(Url {
-        target: SocketAddrV4::new(address, port),
+        target: (address, port).into(),
         host: host.to_owned(),
         path,
     })

@@ -16,22 +16,25 @@
 //! larger array without asking its records. Growth moves a few buckets at each
 //! change, and never all at once.
 
+use crate::address::Address;
 use siphasher::sip::SipHasher13;
 use std::fmt;
-use std::net::Ipv4Addr;
 
 /// A connection's addresses, as this side names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowKey {
-    /// This side's address.
-    pub local: Ipv4Addr,
     /// The peer's address.
-    pub remote: Ipv4Addr,
+    pub remote: Address,
+    /// This side's address, as an index into the stack's own: a key takes 22
+    /// bytes for both families.
+    pub local: u16,
     /// This side's port.
     pub local_port: u16,
     /// The peer's port.
     pub remote_port: u16,
 }
+
+const _: () = assert!(size_of::<FlowKey>() == 22);
 
 impl fmt::Display for FlowKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,7 +44,7 @@ impl fmt::Display for FlowKey {
             local_port,
             remote_port,
         } = self;
-        write!(f, "{local}:{local_port}-{remote}:{remote_port}")
+        write!(f, "#{local}:{local_port}-[{remote}]:{remote_port}")
     }
 }
 
@@ -59,11 +62,11 @@ impl FlowHasher {
     /// A flow's hash.
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> u64 {
-        let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&key.local.octets());
-        bytes[4..8].copy_from_slice(&key.remote.octets());
-        bytes[8..10].copy_from_slice(&key.local_port.to_be_bytes());
-        bytes[10..].copy_from_slice(&key.remote_port.to_be_bytes());
+        let mut bytes = [0; 22];
+        bytes[..16].copy_from_slice(&key.remote.octets());
+        bytes[16..18].copy_from_slice(&key.local.to_be_bytes());
+        bytes[18..20].copy_from_slice(&key.local_port.to_be_bytes());
+        bytes[20..].copy_from_slice(&key.remote_port.to_be_bytes());
         self.0.hash(&bytes)
     }
 }
@@ -273,6 +276,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
+    use std::net::Ipv4Addr;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
@@ -322,8 +326,8 @@ mod tests {
     fn every_flow_is_found_at_every_moment_of_growth() {
         let hasher = FlowHasher::new([9; 16]);
         let key = |n: u32| FlowKey {
-            local: n.into(),
-            remote: (!n).into(),
+            local: 0,
+            remote: Ipv4Addr::from(n).into(),
             local_port: 1,
             remote_port: 2,
         };
@@ -343,20 +347,17 @@ mod tests {
     #[test]
     fn the_hash_depends_on_the_key_and_on_every_field() {
         let flow = FlowKey {
-            local: Ipv4Addr::new(198, 18, 0, 1),
-            remote: Ipv4Addr::new(198, 18, 0, 2),
+            local: 1,
+            remote: Ipv4Addr::new(198, 18, 0, 2).into(),
             local_port: 1,
             remote_port: 2,
         };
         let hash = FlowHasher::new([1; 16]).hash(&flow);
         assert_ne!(hash, FlowHasher::new([2; 16]).hash(&flow));
         for other in [
+            FlowKey { local: 3, ..flow },
             FlowKey {
-                local: Ipv4Addr::new(198, 18, 0, 3),
-                ..flow
-            },
-            FlowKey {
-                remote: Ipv4Addr::new(198, 18, 0, 3),
+                remote: Ipv4Addr::new(198, 18, 0, 3).into(),
                 ..flow
             },
             FlowKey {

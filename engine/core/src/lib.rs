@@ -12,10 +12,12 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod address;
 pub mod app;
 pub mod driver;
 pub mod flow;
 pub mod frame;
+mod locals;
 pub mod neighbor;
 pub mod ports;
 pub mod rng;

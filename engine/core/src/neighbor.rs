@@ -1,4 +1,4 @@
-//! The neighbour cache: who on the link has which IPv4 address (RFC 826,
+//! The neighbour cache: who on the link has which address (RFC 826,
 //! RFC 1122 section 2.3.2).
 //!
 //! ```text
@@ -15,11 +15,11 @@
 //! The cache is bounded. Addresses that others made us look up never push out
 //! one that answers (attack: a scan through us fills the cache).
 
+use crate::address::Address;
 use crate::frame::Frame;
 use crate::time::{Duration, Instant};
 use crate::wire::ethernet::MacAddress;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 /// Sizes and times of the cache.
 #[derive(Clone, Copy, Debug)]
@@ -90,10 +90,10 @@ struct Entry {
 #[derive(Debug)]
 pub struct NeighborCache {
     config: Config,
-    entries: BTreeMap<Ipv4Addr, Entry>,
+    entries: BTreeMap<Address, Entry>,
     /// The last answer and how long it holds: most packets go where the one
     /// before them went.
-    memo: Option<(Ipv4Addr, MacAddress, Instant)>,
+    memo: Option<(Address, MacAddress, Instant)>,
     pending: usize,
     /// No probe is due before this: what a step without probes looks at.
     no_probe_before: Instant,
@@ -116,7 +116,7 @@ impl NeighborCache {
     }
 
     /// Where to send to; an unknown address is asked for by the next probe.
-    pub fn lookup(&mut self, now: Instant, ip: Ipv4Addr) -> Resolution {
+    pub fn lookup(&mut self, now: Instant, ip: Address) -> Resolution {
         if let Some((known, mac, until)) = self.memo
             && known == ip
             && now < until
@@ -186,7 +186,7 @@ impl NeighborCache {
     /// Takes what an ARP packet says of its sender: always for an address that is
     /// known or asked for, else only when `create` (RFC 826: the packet was for
     /// us). True when the address had been asked for and now is known.
-    pub fn learn(&mut self, now: Instant, ip: Ipv4Addr, mac: MacAddress, create: bool) -> bool {
+    pub fn learn(&mut self, now: Instant, ip: Address, mac: MacAddress, create: bool) -> bool {
         let may_keep = self.entries.contains_key(&ip) || (create && self.make_room(now));
         if !may_keep {
             return false;
@@ -215,7 +215,7 @@ impl NeighborCache {
     }
 
     /// Keeps a frame until `ip` is known; gives it back where there is no room.
-    pub fn hold(&mut self, ip: Ipv4Addr, frame: Frame) -> Result<(), Frame> {
+    pub fn hold(&mut self, ip: Address, frame: Frame) -> Result<(), Frame> {
         let config = self.config;
         match self.entries.get_mut(&ip) {
             Some(entry)
@@ -231,7 +231,7 @@ impl NeighborCache {
     }
 
     /// The frames that waited for `ip`, now known, and where they go.
-    pub fn take_pending(&mut self, ip: Ipv4Addr) -> Vec<(Frame, MacAddress)> {
+    pub fn take_pending(&mut self, ip: Address) -> Vec<(Frame, MacAddress)> {
         let Some(entry) = self.entries.get_mut(&ip) else {
             return Vec::new();
         };
@@ -244,7 +244,7 @@ impl NeighborCache {
     }
 
     /// The next address to send a request for; call until there is none.
-    pub fn poll_probe(&mut self, now: Instant) -> Option<Ipv4Addr> {
+    pub fn poll_probe(&mut self, now: Instant) -> Option<Address> {
         if now < self.no_probe_before {
             return None;
         }
@@ -303,18 +303,19 @@ impl NeighborCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
-    fn ip(last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(198, 18, 0, last)
+    fn ip(last: u8) -> Address {
+        Ipv4Addr::new(198, 18, 0, last).into()
     }
 
     fn at(millis: u64) -> Instant {
         Instant::from_millis(millis)
     }
 
-    fn probes(cache: &mut NeighborCache, now: Instant) -> Vec<Ipv4Addr> {
+    fn probes(cache: &mut NeighborCache, now: Instant) -> Vec<Address> {
         std::iter::from_fn(|| cache.poll_probe(now)).collect()
     }
 
@@ -325,9 +326,9 @@ mod tests {
         cache.hold(ip(1), Frame::copied(b"waits")).unwrap();
         for second in [0, 1_000, 2_000] {
             assert_eq!(probes(&mut cache, at(second)), [ip(1)]);
-            assert_eq!(probes(&mut cache, at(second + 999)), [] as [Ipv4Addr; 0]);
+            assert_eq!(probes(&mut cache, at(second + 999)), [] as [Address; 0]);
         }
-        assert_eq!(probes(&mut cache, at(3_000)), [] as [Ipv4Addr; 0]);
+        assert_eq!(probes(&mut cache, at(3_000)), [] as [Address; 0]);
         assert_eq!(cache.lookup(at(3_001), ip(1)), Resolution::Failed);
         assert!(cache.take_failed() && !cache.take_failed());
         assert_eq!(cache.take_failed_frames().len(), 1);
@@ -359,7 +360,7 @@ mod tests {
         let mut cache = NeighborCache::new(Config::default());
         cache.learn(at(0), ip(1), MAC, true);
         assert_eq!(cache.lookup(at(29_999), ip(1)), Resolution::Reachable(MAC));
-        assert_eq!(probes(&mut cache, at(29_999)), [] as [Ipv4Addr; 0]);
+        assert_eq!(probes(&mut cache, at(29_999)), [] as [Address; 0]);
         for second in [30_000, 31_000, 32_000] {
             assert_eq!(cache.lookup(at(second), ip(1)), Resolution::Reachable(MAC));
             assert_eq!(probes(&mut cache, at(second)), [ip(1)]);

@@ -6,9 +6,9 @@
 //! at a time from a cursor that starts at a place only the key tells and goes
 //! round: the port released last is the last to come again.
 
+use crate::address::Address;
 use crate::flow::{FlowHasher, FlowKey};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 /// Ports that may be used, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Ports {
     range: PortRange,
     hasher: FlowHasher,
     in_use: usize,
-    destinations: BTreeMap<(Ipv4Addr, Ipv4Addr, u16), Bitmap>,
+    destinations: BTreeMap<(u16, Address, u16), Bitmap>,
 }
 
 impl Ports {
@@ -55,8 +55,9 @@ impl Ports {
         }
     }
 
-    /// Takes a port of `local` towards a destination; none when all are in use.
-    pub fn allocate(&mut self, local: Ipv4Addr, remote: Ipv4Addr, remote_port: u16) -> Option<u16> {
+    /// Takes a port of `local` (an index as in [`FlowKey`]) towards a destination;
+    /// none when all are in use.
+    pub fn allocate(&mut self, local: u16, remote: Address, remote_port: u16) -> Option<u16> {
         let range = self.range;
         let bitmap = self
             .destinations
@@ -160,14 +161,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
 
-    const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-    const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+    const A: u16 = 0;
+
+    fn b() -> Address {
+        Ipv4Addr::new(198, 18, 0, 2).into()
+    }
 
     fn key(port: u16) -> FlowKey {
         FlowKey {
             local: A,
-            remote: B,
+            remote: b(),
             local_port: port,
             remote_port: 80,
         }
@@ -181,7 +186,7 @@ mod tests {
             let mut model = BTreeSet::new();
             for op in ops {
                 match op {
-                    None | Some(..20_000) => match ports.allocate(A, B, 80) {
+                    None | Some(..20_000) => match ports.allocate(A, b(), 80) {
                         Some(port) => {
                             prop_assert!((range.first..=range.last).contains(&port));
                             prop_assert!(model.insert(port), "{port} is in use");
@@ -208,13 +213,13 @@ mod tests {
             },
             [1; 16],
         );
-        let first = ports.allocate(A, B, 80).unwrap();
+        let first = ports.allocate(A, b(), 80).unwrap();
         ports.release(&key(first));
-        let next: Vec<u16> = (0..4).filter_map(|_| ports.allocate(A, B, 80)).collect();
+        let next: Vec<u16> = (0..4).filter_map(|_| ports.allocate(A, b(), 80)).collect();
         assert_eq!(next.last(), Some(&first));
-        assert_eq!(ports.allocate(A, B, 80), None, "EADDRNOTAVAIL");
+        assert_eq!(ports.allocate(A, b(), 80), None, "EADDRNOTAVAIL");
         assert!(
-            ports.allocate(A, B, 81).is_some(),
+            ports.allocate(A, b(), 81).is_some(),
             "another destination has its own"
         );
     }

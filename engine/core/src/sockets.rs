@@ -4,11 +4,13 @@
 //! Handles are copied freely and never dangle: a call on one whose connection is
 //! gone is refused with [`SocketError::BadDescriptor`].
 
+use crate::address::Address;
 use crate::frame::{Frame, FramePool};
+use crate::locals::Locals;
 use crate::seq::Seq;
 use crate::tcp::{Content, Cx, Events, Gauges, State, Tcb, Tcp};
 use crate::time::{Duration, Instant};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use crate::tcp::{
@@ -36,23 +38,20 @@ pub const REFERENCED_MAX: u32 = 1 << 30;
 /// The sockets of one shard, for the length of a callback.
 pub struct Sockets<'a> {
     pub(crate) tcp: &'a mut Tcp,
-    pub(crate) addresses: &'a [Ipv4Addr],
-    pub(crate) next_address: &'a mut usize,
+    pub(crate) locals: &'a mut Locals,
     pub(crate) cx: Cx<'a>,
 }
 
 impl<'a> Sockets<'a> {
     pub(crate) fn new(
         tcp: &'a mut Tcp,
-        addresses: &'a [Ipv4Addr],
-        next_address: &'a mut usize,
+        locals: &'a mut Locals,
         now: Instant,
         pool: &'a mut FramePool,
     ) -> Sockets<'a> {
         Sockets {
             tcp,
-            addresses,
-            next_address,
+            locals,
             cx: Cx { now, pool },
         }
     }
@@ -62,15 +61,23 @@ impl<'a> Sockets<'a> {
         self.cx.now
     }
 
-    /// Listens on `port` of one local address, or of all.
+    /// Listens on `port` of one local address, or of all of both families: none
+    /// or the unspecified address of either says so.
     pub fn listen(
         &mut self,
-        address: Option<Ipv4Addr>,
+        address: Option<IpAddr>,
         port: u16,
         backlog: usize,
         options: SocketOptions,
     ) -> Result<ListenerId, ListenError> {
-        self.tcp.listen(address, port, backlog, options)
+        let local = address
+            .filter(|address| !address.is_unspecified())
+            .map(|address| {
+                let found = self.locals.find(address.into());
+                found.ok_or(ListenError::AddressNotAvailable { address })
+            })
+            .transpose()?;
+        self.tcp.listen(local, port, backlog, options)
     }
 
     /// Stops listening; connections that were not accepted yet are reset.
@@ -88,17 +95,21 @@ impl<'a> Sockets<'a> {
         self.tcp.accept(listener)
     }
 
-    /// Opens a connection to `remote`. The local addresses take turns; one whose
-    /// ports are all taken towards `remote` is passed over.
+    /// Opens a connection to `remote`. The local addresses of its family take
+    /// turns; one whose ports are all taken towards `remote` is passed over, and
+    /// without one of its family there is no address to connect from.
     pub fn connect(
         &mut self,
-        remote: SocketAddrV4,
+        remote: SocketAddr,
         token: u32,
         options: SocketOptions,
     ) -> Result<ConnectionId, ConnectError> {
-        for _ in 0..self.addresses.len() {
-            let local = self.addresses[*self.next_address % self.addresses.len()];
-            *self.next_address = (*self.next_address + 1) % self.addresses.len();
+        let family = Address::from(remote.ip());
+        let count = self.locals.count_towards(family);
+        for _ in 0..count {
+            let Some(local) = self.locals.take_turn(family) else {
+                break;
+            };
             match self
                 .tcp
                 .connect(&mut self.cx, local, remote, token, options)
@@ -107,7 +118,7 @@ impl<'a> Sockets<'a> {
                 result => return result,
             }
         }
-        self.tcp.shared.stats.ports_exhausted += 1;
+        self.tcp.shared.stats.ports_exhausted += u64::from(count > 0);
         Err(ConnectError::AddressNotAvailable)
     }
 
@@ -132,11 +143,16 @@ impl<'a> Sockets<'a> {
         self.tcp.connection(connection)?.rtt.smoothed()
     }
 
-    /// The remote address of a connection.
-    pub fn remote(&self, connection: ConnectionId) -> Option<SocketAddrV4> {
-        self.tcp
-            .connection(connection)
-            .map(|tcb| SocketAddrV4::new(tcb.key.remote, tcb.key.remote_port))
+    /// The remote address of a connection (getpeername).
+    pub fn remote(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        let key = self.tcp.connection(connection)?.key;
+        Some(SocketAddr::new(key.remote.ip(), key.remote_port))
+    }
+
+    /// The local address of a connection (getsockname).
+    pub fn local(&self, connection: ConnectionId) -> Option<SocketAddr> {
+        let key = self.tcp.connection(connection)?.key;
+        Some(SocketAddr::new(self.locals.ip(key.local), key.local_port))
     }
 
     fn tcb(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {

@@ -3,21 +3,29 @@
 //! The stack owns addresses of its own and answers ARP and echo requests for
 //! them (RFC 826, RFC 1122). It forwards nothing and refuses fragments.
 
+mod build;
+
+use crate::address::Address;
 use crate::app::App;
 use crate::flow::FlowKey;
 use crate::frame::{Batch, Frame, FramePool, HEADROOM};
+use crate::locals::Locals;
 use crate::neighbor::{self, NeighborCache, Resolution};
 use crate::rng::Rng;
 use crate::sockets::{Closed, Sockets};
 use crate::stats::{DropReason, Drops, LinkStats, Stats};
-use crate::tcp::{Cx, Emitter, Events, Gauges, Payload, Segment, Tcp, TcpConfig};
+use crate::tcp::{Cx, Events, Gauges, Segment, Tcp, TcpConfig};
 use crate::time::Instant;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddress};
 use crate::wire::icmpv4::{self, Message};
+use crate::wire::ip::{self, PROTOCOL_TCP};
 use crate::wire::tcp::Header as TcpHeader;
 use crate::wire::{ChecksumPolicy, arp, ipv4};
+use build::{Envelope, Port, ethertype};
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+pub use crate::locals::{Gateways, InterfaceAddress};
 
 /// Who the stack is, and how large it may grow.
 #[derive(Clone, Debug)]
@@ -26,12 +34,10 @@ pub struct Config {
     pub mac: MacAddress,
     /// Largest IP packet, in bytes.
     pub mtu: u16,
-    /// The stack's own addresses, at least one.
-    pub addresses: Vec<Ipv4Addr>,
-    /// Bits of the network prefix: what is in it is reached directly.
-    pub prefix_len: u8,
-    /// Where everything else goes.
-    pub gateway: Option<Ipv4Addr>,
+    /// The stack's own addresses, of one family or both, and their networks.
+    pub addresses: Vec<InterfaceAddress>,
+    /// Where everything goes that is in none of these networks.
+    pub gateways: Gateways,
     /// What TCP checksums are accepted.
     pub checksum: ChecksumPolicy,
     /// All randomness comes from here.
@@ -42,13 +48,13 @@ pub struct Config {
 
 impl Config {
     /// A stack with one address and the defaults.
-    pub fn new(mac: MacAddress, address: Ipv4Addr, prefix_len: u8) -> Config {
+    pub fn new(mac: MacAddress, address: impl Into<IpAddr>, prefix_len: u8) -> Config {
+        let ip = address.into();
         Config {
             mac,
             mtu: 1_500,
-            addresses: vec![address],
-            prefix_len,
-            gateway: None,
+            addresses: vec![InterfaceAddress { ip, prefix_len }],
+            gateways: Gateways::default(),
             checksum: ChecksumPolicy::Full,
             seed: 0,
             tcp: TcpConfig::default(),
@@ -60,17 +66,16 @@ impl Config {
 const OUTBOX_MAX: usize = 256;
 /// Work that one step does for timers, so that a step stays short.
 const EXPIRE_BUDGET: usize = 256;
-const TIME_TO_LIVE: u8 = 64; // RFC 1700; RFC 9293 section 3.9.2, MUST-49
 
 /// One shard's host.
 pub(crate) struct Stack {
     config: Config,
+    locals: Locals,
     neighbors: NeighborCache,
     tcp: Tcp,
     /// Connections that wait for their next hop to be resolved.
     unresolved: Vec<u32>,
     outbox: VecDeque<Frame>,
-    next_address: usize,
     link: LinkStats,
     drops: Drops,
 }
@@ -80,10 +85,10 @@ impl Stack {
         let mut rng = Rng::from_seed(config.seed);
         Stack {
             tcp: Tcp::new(config.tcp.clone(), config.mtu, now, &mut rng),
+            locals: Locals::new(&config.addresses, config.gateways),
             neighbors: NeighborCache::new(neighbor::Config::default()),
             unresolved: Vec::new(),
             outbox: VecDeque::new(),
-            next_address: 0,
             link: LinkStats::default(),
             drops: Drops::default(),
             config,
@@ -124,13 +129,14 @@ impl Stack {
             Ok(packet) => packet,
             Err(malformed) => return Err((malformed.into(), frame)),
         };
-        let is_for_us = self.config.addresses.contains(&packet.target_ip);
-        if is_sender(packet.sender_ip) && !packet.sender_mac.is_multicast() {
-            let resolved =
-                self.neighbors
-                    .learn(cx.now, packet.sender_ip, packet.sender_mac, is_for_us);
+        let is_for_us = self.locals.find(packet.target_ip.into()).is_some();
+        let sender = Address::from(packet.sender_ip);
+        if sender.is_host() && !packet.sender_mac.is_multicast() {
+            let resolved = self
+                .neighbors
+                .learn(cx.now, sender, packet.sender_mac, is_for_us);
             if resolved {
-                self.resolved(packet.sender_ip);
+                self.resolved(sender);
             }
         }
         if !is_for_us {
@@ -163,7 +169,7 @@ impl Stack {
     }
 
     /// A next hop is known now: what waited for it goes out.
-    fn resolved(&mut self, ip: Ipv4Addr) {
+    fn resolved(&mut self, ip: Address) {
         for index in self.unresolved.drain(..) {
             self.tcp.requeue_output(index);
         }
@@ -182,17 +188,23 @@ impl Stack {
         };
         let start = frame.head() + offset_in(frame.data(), payload);
         let len = payload.len();
-        if !self.config.addresses.contains(&header.destination) {
+        let Some(local) = self.locals.find(header.destination.into()) else {
             return Err((DropReason::NotForUs, frame));
-        }
+        };
         // RFC 1122 section 3.2.1.3; RFC 9293 section 3.9.2.3 (MUST-63), and LAND.
-        if !is_sender(header.source) || header.source == header.destination {
+        let source = Address::from(header.source);
+        if !source.is_host() || header.source == header.destination {
             return Err((DropReason::BadSource, frame));
         }
         match header.protocol {
-            ipv4::PROTOCOL_TCP => {
+            PROTOCOL_TCP => {
                 frame.set_window(start, len);
-                self.input_tcp(cx, &header, frame)
+                let ip = Received {
+                    source,
+                    local,
+                    tos: header.tos,
+                };
+                self.input_tcp(cx, &ip, frame)
             }
             ipv4::PROTOCOL_ICMP => self.input_icmp(cx, &header, start, len, frame),
             _ => Err((DropReason::Protocol, frame)),
@@ -202,13 +214,13 @@ impl Stack {
     fn input_tcp(
         &mut self,
         cx: &mut Cx,
-        ip: &ipv4::Header,
+        ip: &Received,
         mut frame: Frame,
     ) -> Result<(), (DropReason, Frame)> {
         let parsed = TcpHeader::parse(
             frame.data(),
-            ip.source,
-            ip.destination,
+            ip.source.ip(),
+            self.locals.ip(ip.local),
             self.config.checksum,
         );
         let (header, payload) = match parsed {
@@ -220,8 +232,8 @@ impl Stack {
             payload.len(),
         );
         let key = FlowKey {
-            local: ip.destination,
             remote: ip.source,
+            local: ip.local,
             local_port: header.destination_port,
             remote_port: header.source_port,
         };
@@ -229,6 +241,7 @@ impl Stack {
             key,
             header,
             payload_len: u32::try_from(len).unwrap_or(0),
+            ecn: ip.tos & 3,
         };
         frame.set_window(start, len);
         self.tcp.input(cx, &segment, frame);
@@ -255,7 +268,7 @@ impl Stack {
                 frame.set_window(start - ipv4::HEADER_LEN - ethernet::HEADER_LEN, 0);
                 frame.set_window(frame.head(), ethernet::HEADER_LEN + ipv4::HEADER_LEN + len);
                 self.write_ipv4(&mut frame, ip.destination, ip.source, ipv4::PROTOCOL_ICMP);
-                self.send_to(cx, ip.source, frame)
+                self.send_to(cx, ip.source.into(), frame)
             }
             Message::Unreachable { code, original } => {
                 let known = self.input_unreachable(cx, code, icmpv4::embedded_tcp(original));
@@ -279,9 +292,12 @@ impl Stack {
         let Some(embedded) = embedded else {
             return false;
         };
+        let Some(local) = self.locals.find(embedded.source.into()) else {
+            return false;
+        };
         let key = FlowKey {
-            local: embedded.source,
-            remote: embedded.destination,
+            remote: embedded.destination.into(),
+            local,
             local_port: embedded.source_port,
             remote_port: embedded.destination_port,
         };
@@ -300,30 +316,26 @@ impl Stack {
             source,
             destination,
             protocol,
-            ttl: TIME_TO_LIVE,
+            ttl: ip::TIME_TO_LIVE,
             tos: 0,
             payload_len,
         };
         header.emit(&mut frame.data_mut()[ethernet::HEADER_LEN..]);
     }
 
-    fn next_hop(&self, remote: Ipv4Addr) -> Ipv4Addr {
-        next_hop(&self.config, remote)
-    }
-
-    /// Sends a finished IPv4 frame once its next hop is known; the frame comes
+    /// Sends a finished IP packet once its next hop is known; the frame comes
     /// back where that is hopeless.
     fn send_to(
         &mut self,
         cx: &mut Cx,
-        remote: Ipv4Addr,
+        remote: Address,
         mut frame: Frame,
     ) -> Result<(), (DropReason, Frame)> {
-        let hop = self.next_hop(remote);
+        let hop = self.locals.next_hop(remote);
         let mut header = ethernet::Header {
             destination: MacAddress::BROADCAST,
             source: self.config.mac,
-            ethertype: ETHERTYPE_IPV4,
+            ethertype: ethertype(remote.ip()),
         };
         match self.neighbors.lookup(cx.now, hop) {
             Resolution::Reachable(mac) => {
@@ -370,7 +382,11 @@ impl Stack {
         }
     }
 
-    fn probe(&mut self, cx: &mut Cx, target_ip: Ipv4Addr) {
+    fn probe(&mut self, cx: &mut Cx, target: Address) {
+        let sender = self.locals.towards(target).map(Address::ip);
+        let (IpAddr::V4(target_ip), Some(IpAddr::V4(sender_ip))) = (target.ip(), sender) else {
+            return;
+        };
         let Some(mut frame) = cx.pool.alloc() else {
             return;
         };
@@ -378,7 +394,7 @@ impl Stack {
         let request = arp::Packet {
             operation: arp::Operation::Request,
             sender_mac: self.config.mac,
-            sender_ip: self.config.addresses[0],
+            sender_ip,
             target_mac: MacAddress([0; 6]),
             target_ip,
         };
@@ -416,19 +432,8 @@ impl Stack {
         pool: &mut FramePool,
         call: impl FnOnce(&mut Sockets) -> T,
     ) -> T {
-        let Stack {
-            tcp,
-            config,
-            next_address,
-            ..
-        } = self;
-        call(&mut Sockets::new(
-            tcp,
-            &config.addresses,
-            next_address,
-            now,
-            pool,
-        ))
+        let Stack { tcp, locals, .. } = self;
+        call(&mut Sockets::new(tcp, locals, now, pool))
     }
 
     /// Fills the batch with what may leave now.
@@ -451,22 +456,22 @@ impl Stack {
 
     fn output_replies(&mut self, cx: &mut Cx, room: usize) {
         while self.outbox.len() < room && cx.pool.available() > 0 {
-            let Some((key, header)) = self.tcp.poll_reply() else {
+            let Some(reply) = self.tcp.poll_reply() else {
                 return;
             };
             let Some(mut frame) = cx.pool.alloc() else {
                 return;
             };
-            build(
-                &mut frame,
-                &self.config,
-                MacAddress::BROADCAST,
-                key,
-                &header,
-                None,
-            );
+            let envelope = Envelope {
+                source_mac: self.config.mac,
+                destination_mac: MacAddress::BROADCAST,
+                source: self.locals.ip(reply.key.local),
+                destination: reply.key.remote.ip(),
+                service: reply.service,
+            };
+            envelope.build(&mut frame, &reply.header, None);
             self.tcp.shared.stats.segments_out += 1;
-            if let Err((reason, frame)) = self.send_to(cx, key.remote, frame) {
+            if let Err((reason, frame)) = self.send_to(cx, reply.key.remote, frame) {
                 self.drops.count(reason);
                 cx.pool.free(frame);
             }
@@ -480,11 +485,12 @@ impl Stack {
             };
             match self
                 .neighbors
-                .lookup(cx.now, next_hop(&self.config, key.remote))
+                .lookup(cx.now, self.locals.next_hop(key.remote))
             {
                 Resolution::Reachable(mac) => {
                     let mut port = Port {
                         config: &self.config,
+                        locals: &self.locals,
                         mac,
                         batch,
                     };
@@ -530,90 +536,15 @@ impl Stack {
     }
 }
 
-/// The address on the link that a packet to `remote` goes to first.
-fn next_hop(config: &Config, remote: Ipv4Addr) -> Ipv4Addr {
-    let mask = u32::MAX
-        .checked_shl(32 - u32::from(config.prefix_len))
-        .unwrap_or(0);
-    let is_on_link = (u32::from(remote) ^ u32::from(config.addresses[0])) & mask == 0;
-    config.gateway.filter(|_| !is_on_link).unwrap_or(remote)
-}
-
-/// A host can send from this address (RFC 1122 section 3.2.1.3).
-fn is_sender(ip: Ipv4Addr) -> bool {
-    !(ip.is_multicast() || ip.is_broadcast() || ip.is_loopback() || ip.octets()[0] == 0)
+/// What a packet's IP header says that TCP needs.
+struct Received {
+    source: Address,
+    /// Index of the local address that it was for.
+    local: u16,
+    tos: u8,
 }
 
 /// Where `part`, a slice of `whole`, starts in it.
 fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
-}
-
-/// Builds a whole segment in `frame`: data first, then headers and checksums.
-fn build(
-    frame: &mut Frame,
-    config: &Config,
-    to: MacAddress,
-    key: FlowKey,
-    header: &TcpHeader,
-    payload: Option<&Payload>,
-) {
-    const TCP_AT: usize = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
-    let len = payload.map_or(0, Payload::len);
-    let tcp_len = header.len() + len;
-    frame.set_window(HEADROOM, TCP_AT + tcp_len);
-    let (headers, segment) = frame.data_mut().split_at_mut(TCP_AT);
-    if let Some(payload) = payload {
-        payload.write(&mut segment[header.len()..]);
-    }
-    header.emit(segment, key.local, key.remote);
-    let ip = ipv4::Header {
-        source: key.local,
-        destination: key.remote,
-        protocol: ipv4::PROTOCOL_TCP,
-        ttl: TIME_TO_LIVE,
-        tos: 0,
-        payload_len: tcp_len,
-    };
-    ip.emit(&mut headers[ethernet::HEADER_LEN..]);
-    ethernet::Header {
-        destination: to,
-        source: config.mac,
-        ethertype: ETHERTYPE_IPV4,
-    }
-    .emit(headers);
-}
-
-/// The way out of connections' segments: a batch towards a resolved next hop.
-struct Port<'a> {
-    config: &'a Config,
-    mac: MacAddress,
-    batch: &'a mut Batch,
-}
-
-impl Emitter for Port<'_> {
-    fn emit(
-        &mut self,
-        pool: &mut FramePool,
-        key: FlowKey,
-        header: &TcpHeader,
-        payload: &Payload,
-    ) -> bool {
-        if self.batch.room() == 0 {
-            return false;
-        }
-        let Some(mut frame) = pool.alloc() else {
-            return false;
-        };
-        build(
-            &mut frame,
-            self.config,
-            self.mac,
-            key,
-            header,
-            Some(payload),
-        );
-        self.batch.push(frame);
-        true
-    }
 }

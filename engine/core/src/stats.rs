@@ -36,11 +36,16 @@ drop_reasons! {
     Checksum = "checksum",
     /// An IP fragment: the engine sends none and refuses them.
     Fragment = "fragment",
-    /// An option with an impossible length (RFC 9293 section 3.1, MUST-7).
+    /// Too many IPv6 extension headers, or one out of place.
+    Extension = "extension",
+    /// An IPv4 source route option or an IPv6 routing header (RFC 7126, RFC 5095).
+    SourceRoute = "source_route",
+    /// An option with an impossible length (RFC 9293 section 3.1, MUST-7), or one of
+    /// IPv6 that must not be passed over.
     Option = "option",
     /// ARP for other than IPv4 over Ethernet.
     Hardware = "hardware",
-    /// Neither ARP nor IPv4, or neither ICMP nor TCP.
+    /// Neither ARP nor IP, or neither ICMP nor TCP.
     Protocol = "protocol",
     /// Not addressed to this engine.
     NotForUs = "not_for_us",
@@ -91,6 +96,8 @@ impl From<Malformed> for DropReason {
             Malformed::TotalLength => DropReason::TotalLength,
             Malformed::Checksum => DropReason::Checksum,
             Malformed::Fragment => DropReason::Fragment,
+            Malformed::Extension => DropReason::Extension,
+            Malformed::SourceRoute => DropReason::SourceRoute,
             Malformed::Option => DropReason::Option,
             Malformed::Hardware => DropReason::Hardware,
         }

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A connection lives in one of three records, by what it needs: 64 bytes while
-//! it is half open, two cache lines while it can carry data, 40 bytes in
+//! it is half open, two cache lines while it can carry data, 48 bytes in
 //! TIME-WAIT. The flow table's value says which, and the index in its slab.
 
 mod chunks;
@@ -57,6 +57,7 @@ use crate::slab::Slab;
 use crate::stats::{DropReason, Drops, TcpStats};
 use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
+use crate::wire::ip::Service;
 use crate::wire::tcp::Header;
 use cold::Cold;
 use connect::IssGenerator;
@@ -177,8 +178,8 @@ pub(crate) struct Tcp {
 /// function can hold a connection and this at the same time.
 pub(crate) struct Shared {
     pub(crate) config: TcpConfig,
-    /// What our MTU lets a peer send in one segment (RFC 9293 section 3.7.1).
-    pub(crate) mss: u16,
+    /// Largest IP packet.
+    mtu: u16,
     table: FlowTable,
     hasher: FlowHasher,
     pub(crate) chunks: Chunks,
@@ -191,14 +192,22 @@ pub(crate) struct Shared {
     next_generation: u32,
     ready: VecDeque<u32>,
     output: VecDeque<u32>,
-    replies: VecDeque<(FlowKey, Header)>,
+    replies: VecDeque<Reply>,
     pub(crate) closed: VecDeque<ClosedEvent>,
     pub(crate) acceptable: VecDeque<ListenerId>,
     pub(crate) stats: TcpStats,
     pub(crate) drops: Drops,
 }
 
-/// Replies without a connection that may wait for a frame.
+/// A segment that belongs to no connection's output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reply {
+    pub(crate) key: FlowKey,
+    pub(crate) service: Service,
+    pub(crate) header: Header,
+}
+
+/// Replies that may wait for a frame.
 const REPLIES_MAX: usize = 4_096;
 
 impl Tcp {
@@ -210,7 +219,7 @@ impl Tcp {
             time_wait: TimeWaitTable::new(config.max_time_wait, now),
             listeners: Vec::new(),
             shared: Shared {
-                mss: mtu.saturating_sub(40),
+                mtu,
                 table: FlowTable::with_capacity(1_024),
                 hasher: FlowHasher::new(rng.key()),
                 chunks: Chunks::new(config.max_chunks, config.max_held_frames),
@@ -340,7 +349,12 @@ impl Shared {
     /// Queues a segment that belongs to no connection's output.
     pub(crate) fn reply(&mut self, key: FlowKey, header: Header) {
         if self.replies.len() < REPLIES_MAX {
-            self.replies.push_back((key, header));
+            let service = Service::default();
+            self.replies.push_back(Reply {
+                key,
+                service,
+                header,
+            });
         } else {
             self.drops.count(DropReason::ReplyQueueFull);
         }

@@ -9,7 +9,9 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmpv4;
+pub mod ip;
 pub mod ipv4;
+pub mod ipv6;
 pub mod tcp;
 
 /// Why bytes are not the packet that they should be.
@@ -18,7 +20,7 @@ pub enum Malformed {
     /// Fewer bytes than the header takes.
     #[error("truncated")]
     Truncated,
-    /// Another IP version than 4.
+    /// Another IP version than that of the Ethernet type.
     #[error("wrong IP version")]
     Version,
     /// A header length below its minimum or past its packet.
@@ -33,7 +35,14 @@ pub enum Malformed {
     /// A fragment of an IP packet.
     #[error("fragment")]
     Fragment,
-    /// A TCP option of an impossible length.
+    /// More IPv6 extension headers than a packet may have, or one out of place.
+    #[error("impossible extension headers")]
+    Extension,
+    /// A source route that is to be followed.
+    #[error("source route")]
+    SourceRoute,
+    /// A TCP or IP option of an impossible length, or one that must be understood
+    /// and is not.
     #[error("impossible option length")]
     Option,
     /// ARP for other hardware or protocols than Ethernet and IPv4.
@@ -71,4 +80,10 @@ fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
 
 fn ipv4_at(bytes: &[u8], at: usize) -> std::net::Ipv4Addr {
     u32_at(bytes, at).into()
+}
+
+fn ipv6_at(bytes: &[u8], at: usize) -> std::net::Ipv6Addr {
+    let mut address = [0; 16];
+    address.copy_from_slice(&bytes[at..at + 16]);
+    address.into()
 }

@@ -16,7 +16,7 @@ use ringmill_core::stack::Config;
 use ringmill_core::tcp::State;
 use ringmill_core::time::{Duration, Instant};
 use ringmill_core::wire::ethernet::MacAddress;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -120,7 +120,7 @@ impl Pair {
         server.with_app(now, |_, sockets| {
             sockets.listen(None, 7, 16, options).unwrap()
         });
-        let target = SocketAddrV4::new(SERVER, 7);
+        let target = (SERVER, 7).into();
         client.with_app(now, |_, sockets| {
             sockets.connect(target, 1, options).unwrap()
         });

@@ -10,7 +10,7 @@ use crate::sockets::{
     Closed, ConnectionId, ListenError, ListenerId, SocketError, SocketOptions, Sockets, SourceId,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Bytes of the longest request head; a longer one gets 431 (RFC 6585).
@@ -25,7 +25,7 @@ const LINGER_MAX: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// Local address to listen on; all if none.
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// Port to listen on.
     pub port: u16,
     /// Connections that may wait to be accepted.

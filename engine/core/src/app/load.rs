@@ -14,7 +14,7 @@ use crate::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use response::{Outcome, Response};
 use std::collections::VecDeque;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 /// Who ends a connection after its request, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum CloseMode {
 #[derive(Clone, Debug)]
 pub struct LoadConfig {
     /// The server.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
     /// The Host field.
     pub host: String,
     /// The request target.

@@ -8,14 +8,19 @@ use super::state::State;
 use super::tcb::{Minutes, Tcb, TcbFlags};
 use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, Shared, SocketOptions, Tcp};
+use crate::address::Address;
 use crate::flow::{FlowHasher, FlowKey};
 use crate::seq::Seq;
 use crate::time::Instant;
 use crate::wire::tcp::{Options, Timestamps};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-/// What a peer takes that offers no MSS (RFC 9293 section 3.7.1, MUST-15).
-const MSS_DEFAULT: u16 = 536;
+/// What a peer takes that offers no MSS (RFC 9293 section 3.7.1, MUST-15): on
+/// IPv4, and on IPv6.
+const MSS_DEFAULT: [u16; 2] = [536, 1_220];
+/// An IP header without options and a TCP header without options: on IPv4, and
+/// on IPv6.
+const HEADERS: [u16; 2] = [40, 60];
 /// No peer can make us send segments of less (CVE-2019-11479); Linux has 48.
 const MSS_FLOOR: u16 = 88;
 /// Each data segment carries NOP, NOP and the timestamps option.
@@ -68,19 +73,15 @@ impl Tcp {
     pub(crate) fn connect(
         &mut self,
         cx: &mut Cx,
-        local: Ipv4Addr,
-        remote: SocketAddrV4,
+        local: u16,
+        remote: SocketAddr,
         token: u32,
         options: SocketOptions,
     ) -> Result<ConnectionId, ConnectError> {
-        let address = *remote.ip();
-        if address.is_broadcast()
-            || address.is_multicast()
-            || address.is_unspecified()
-            || remote.port() == 0
-        {
+        if !may_connect_to(remote) {
             return Err(ConnectError::InvalidAddress);
         }
+        let address = Address::from(remote.ip());
         if self.connections.is_full() {
             return Err(ConnectError::NoBuffers);
         }
@@ -125,7 +126,7 @@ impl Shared {
     /// A control block in the state of `opening`, with nothing of the peer in it.
     pub(crate) fn make_tcb(&mut self, opening: &Opening) -> Tcb {
         self.next_generation = self.next_generation.wrapping_add(1);
-        let mut tcb = Tcb::new(opening, self.next_generation, self.mss);
+        let mut tcb = Tcb::new(opening, self.next_generation, self.mss(&opening.key));
         if opening.options.nodelay {
             tcb.set(TcbFlags::NODELAY);
         }
@@ -138,9 +139,9 @@ impl Shared {
     }
 
     /// The options that a SYN of ours offers.
-    pub(crate) fn syn_options(&self, now: Instant) -> Options {
+    pub(crate) fn syn_options(&self, now: Instant, key: &FlowKey) -> Options {
         Options {
-            mss: Some(self.mss),
+            mss: Some(self.mss(key)),
             window_scale: Some(self.config.window_scale()),
             timestamps: self.config.timestamps.then(|| self.timestamps(now, 0)),
             sack_permitted: self.config.sack,
@@ -148,11 +149,22 @@ impl Shared {
         }
     }
 
+    /// What our MTU lets a peer of this family send in one segment (RFC 9293
+    /// section 3.7.1, MUST-67).
+    pub(crate) fn mss(&self, key: &FlowKey) -> u16 {
+        self.mtu.saturating_sub(HEADERS[family(key)])
+    }
+
     /// The segment size that a peer's MSS option leaves us (RFC 9293 section
     /// 3.7.1, MUST-15 and MUST-16; RFC 6691).
-    pub(crate) fn effective_mss(&self, offered: Option<u16>, timestamps: bool) -> u16 {
-        let peer = offered.unwrap_or(MSS_DEFAULT).max(MSS_FLOOR);
-        peer.min(self.mss) - if timestamps { TIMESTAMPS_LEN } else { 0 }
+    pub(crate) fn effective_mss(
+        &self,
+        key: &FlowKey,
+        offered: Option<u16>,
+        timestamps: bool,
+    ) -> u16 {
+        let peer = offered.unwrap_or(MSS_DEFAULT[family(key)]).max(MSS_FLOOR);
+        peer.min(self.mss(key)) - if timestamps { TIMESTAMPS_LEN } else { 0 }
     }
 
     /// Takes over what the peer's SYN says: sequence numbers, and the options
@@ -183,7 +195,7 @@ impl Shared {
         if options.sack_permitted && self.config.sack {
             tcb.set(TcbFlags::SACK);
         }
-        tcb.mss = self.effective_mss(options.mss, tcb.is(TcbFlags::TIMESTAMPS));
+        tcb.mss = self.effective_mss(&tcb.key, options.mss, tcb.is(TcbFlags::TIMESTAMPS));
         tcb.congestion = Congestion::new(tcb.mss);
     }
 
@@ -241,19 +253,37 @@ impl Shared {
     }
 }
 
+/// Where a flow's family stands in a table of both.
+fn family(key: &FlowKey) -> usize {
+    usize::from(!key.remote.is_v4())
+}
+
+/// Neither broadcast nor multicast, and somewhere (RFC 9293, MUST-46). A mapped
+/// IPv4 address is no place on an IPv6 network.
+fn may_connect_to(remote: SocketAddr) -> bool {
+    let is_place = match remote.ip() {
+        IpAddr::V4(ip) => !(ip.is_broadcast() || ip.is_multicast() || ip.is_unspecified()),
+        IpAddr::V6(ip) => {
+            !(ip.is_multicast() || ip.is_unspecified() || ip.to_ipv4_mapped().is_some())
+        }
+    };
+    is_place && remote.port() != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::time::Duration;
     use std::collections::HashSet;
+    use std::net::Ipv4Addr;
 
     /// RFC 6528: for one flow they grow with the clock, over flows they scatter.
     #[test]
     fn initial_sequence_numbers_grow_per_flow_and_scatter_over_flows() {
         let generator = IssGenerator::new([7; 16]);
         let key = |port| FlowKey {
-            local: Ipv4Addr::new(198, 18, 0, 1),
-            remote: Ipv4Addr::new(198, 18, 0, 2),
+            local: 0,
+            remote: Ipv4Addr::new(198, 18, 0, 2).into(),
             local_port: port,
             remote_port: 80,
         };

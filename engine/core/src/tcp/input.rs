@@ -22,6 +22,9 @@ pub(crate) struct Segment {
     pub(crate) key: FlowKey,
     pub(crate) header: Header,
     pub(crate) payload_len: u32,
+    /// The ECN field of the IP header (RFC 3168 section 5): 3 is CE.
+    #[expect(dead_code, reason = "congestion control reads it")]
+    pub(crate) ecn: u8,
 }
 
 impl Segment {

@@ -26,23 +26,33 @@ use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 /// A listening socket, as applications name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub(crate) u16);
 
-/// EADDRINUSE: the address and port are listened on already.
+/// Why a listen was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("port {port} is in use (EADDRINUSE)")]
-pub struct ListenError {
-    /// The port that was asked for.
-    pub port: u16,
+pub enum ListenError {
+    /// EADDRINUSE: the address and port are listened on already.
+    #[error("port {port} is in use (EADDRINUSE)")]
+    AddressInUse {
+        /// The port that was asked for.
+        port: u16,
+    },
+    /// EADDRNOTAVAIL: the address is none of this stack's.
+    #[error("{address} is no local address (EADDRNOTAVAIL)")]
+    AddressNotAvailable {
+        /// The address that was asked for.
+        address: IpAddr,
+    },
 }
 
 #[derive(Debug)]
 pub(crate) struct Listener {
-    address: Option<Ipv4Addr>,
+    /// Index of the one local address, as in a flow's key.
+    local: Option<u16>,
     port: u16,
     backlog: usize,
     options: SocketOptions,
@@ -104,22 +114,22 @@ impl Tcp {
     /// Passive OPEN (RFC 9293 section 3.10.1) on one local address, or on all.
     pub(crate) fn listen(
         &mut self,
-        address: Option<Ipv4Addr>,
+        local: Option<u16>,
         port: u16,
         backlog: usize,
         options: SocketOptions,
     ) -> Result<ListenerId, ListenError> {
         let taken = self.listeners.iter().flatten().any(|listener| {
             listener.port == port
-                && (listener.address.is_none() || address.is_none() || listener.address == address)
+                && (listener.local.is_none() || local.is_none() || listener.local == local)
         });
         let id = u16::try_from(self.listeners.len()).map(ListenerId);
         let (false, Ok(id)) = (taken, id) else {
-            return Err(ListenError { port });
+            return Err(ListenError::AddressInUse { port });
         };
         let accept_queue = VecDeque::with_capacity(backlog);
         self.listeners.push(Some(Listener {
-            address,
+            local,
             port,
             backlog,
             options,
@@ -182,7 +192,7 @@ impl Tcp {
     pub(crate) fn listener_for(&self, key: &FlowKey) -> Option<ListenerId> {
         let at = self.listeners.iter().position(|listener| {
             listener.as_ref().is_some_and(|l| {
-                l.port == key.local_port && l.address.is_none_or(|a| a == key.local)
+                l.port == key.local_port && l.local.is_none_or(|local| local == key.local)
             })
         })?;
         u16::try_from(at).ok().map(ListenerId)
@@ -261,7 +271,7 @@ impl Tcp {
         let Some(record) = self.half_open.records.get(index) else {
             return;
         };
-        let offer = self.shared.syn_options(now);
+        let offer = self.shared.syn_options(now, &record.key);
         let options = Options {
             mss: offer.mss,
             window_scale: record.window_scale.and(offer.window_scale),

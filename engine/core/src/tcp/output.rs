@@ -11,11 +11,12 @@ use super::reset::header;
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
 use super::transitions::Event;
-use super::{Closed, Cx, Flow, Shared, Tcp};
+use super::{Closed, Cx, Flow, Reply, Shared, Tcp};
 use crate::flow::FlowKey;
 use crate::frame::FramePool;
 use crate::seq::Seq;
 use crate::time::Instant;
+use crate::wire::ip::Service;
 use crate::wire::tcp::{Flags, Header};
 
 /// One segment of a connection, decided and not yet built.
@@ -68,6 +69,7 @@ pub(crate) trait Emitter {
         &mut self,
         pool: &mut FramePool,
         key: FlowKey,
+        service: Service,
         header: &Header,
         payload: &Payload,
     ) -> bool;
@@ -115,7 +117,8 @@ impl Tcp {
                 skip: u64::from(plan.seq.bytes_since(tcb.snd_una)),
                 len: plan.len as usize,
             };
-            if !emitter.emit(cx.pool, tcb.key, &header, &payload) {
+            let service = Service::default();
+            if !emitter.emit(cx.pool, tcb.key, service, &header, &payload) {
                 break;
             }
             shared.sent(cx.now, tcb, &plan);
@@ -125,7 +128,7 @@ impl Tcp {
     }
 
     /// The next segment that belongs to no connection.
-    pub(crate) fn poll_reply(&mut self) -> Option<(FlowKey, Header)> {
+    pub(crate) fn poll_reply(&mut self) -> Option<Reply> {
         self.shared.replies.pop_front()
     }
 
@@ -331,7 +334,7 @@ impl Shared {
             }
             return header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, options);
         }
-        let mut options = self.syn_options(now);
+        let mut options = self.syn_options(now, &tcb.key);
         if tcb.state == State::SynReceived {
             // A SYN-ACK takes up only what the peer's SYN offered.
             options.window_scale = options.window_scale.filter(|_| tcb.rcv_scale() > 0);

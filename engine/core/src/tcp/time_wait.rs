@@ -27,11 +27,11 @@ pub(crate) struct TimeWait {
     snd_nxt: Seq,
     rcv_nxt: Seq,
     ts_recent: u32,
-    /// The tick at which 2 MSL are over.
-    expires: u32,
     next: u32,
     previous: u32,
     window: u16,
+    /// The tick at which 2 MSL are over, modulo 2^16.
+    expires: u16,
     timestamps: bool,
     active: bool,
 }
@@ -45,10 +45,10 @@ impl TimeWait {
             snd_nxt: tcb.snd_nxt,
             rcv_nxt: tcb.rcv_nxt,
             ts_recent: tcb.ts_recent,
-            expires: 0,
             next: NONE,
             previous: NONE,
             window,
+            expires: 0,
             timestamps: tcb.is(TcbFlags::TIMESTAMPS),
             active: tcb.is(TcbFlags::ACTIVE),
         }
@@ -59,6 +59,9 @@ const NONE: u32 = u32::MAX;
 const TICK: Duration = Duration::from_millis(250);
 /// 128 s of slots; a longer TIME-WAIT goes round more than once.
 const SLOTS: usize = 512;
+/// The longest TIME-WAIT, in ticks: a deadline of 16 bits is told from the past
+/// by its half of the circle, 2 h 16 min.
+const LONGEST: u64 = 1 << 15;
 
 /// All TIME-WAIT records of a shard.
 #[derive(Debug)]
@@ -96,7 +99,7 @@ impl TimeWaitTable {
         mut record: TimeWait,
         length: Duration,
     ) -> Option<u32> {
-        record.expires = tick_at(now + length).wrapping_add(1);
+        record.expires = expiry(now, length);
         let index = self.records.insert(record).ok()?;
         self.link(index);
         Some(index)
@@ -105,7 +108,7 @@ impl TimeWaitTable {
     fn restart(&mut self, now: Instant, index: u32, length: Duration) {
         self.unlink(index);
         if let Some(record) = self.records.get_mut(index) {
-            record.expires = tick_at(now + length).wrapping_add(1);
+            record.expires = expiry(now, length);
         }
         self.link(index);
     }
@@ -114,7 +117,7 @@ impl TimeWaitTable {
         let Some(record) = self.records.get_mut(index) else {
             return;
         };
-        let slot = &mut self.slots[record.expires as usize % SLOTS];
+        let slot = &mut self.slots[usize::from(record.expires) % SLOTS];
         let head = std::mem::replace(slot, index);
         record.next = head;
         record.previous = NONE;
@@ -130,7 +133,7 @@ impl TimeWaitTable {
         let (previous, next, slot) = (
             record.previous,
             record.next,
-            record.expires as usize % SLOTS,
+            usize::from(record.expires) % SLOTS,
         );
         if self.cursor == index {
             self.cursor = next;
@@ -158,7 +161,7 @@ impl TimeWaitTable {
                 let index = self.cursor;
                 let record = self.records.get(index)?;
                 self.cursor = record.next;
-                if !is_after(record.expires, now) {
+                if is_past(record.expires, now) {
                     return self.remove(index).map(|record| (index, record));
                 }
             }
@@ -186,6 +189,19 @@ impl TimeWaitTable {
 #[expect(clippy::cast_possible_truncation, reason = "2^32 ticks are 34 years")]
 fn tick_at(now: Instant) -> u32 {
     (now.as_nanos() / 250_000_000) as u32
+}
+
+/// The first tick that lies wholly after `now + length`.
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2^16 by definition")]
+fn expiry(now: Instant, length: Duration) -> u16 {
+    let longest = TICK * u32::try_from(LONGEST - 2).unwrap_or(0);
+    tick_at(now + length.min(longest)).wrapping_add(1) as u16
+}
+
+/// An expiry tick of 16 bits is `now` or before it.
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2^16 by definition")]
+fn is_past(expires: u16, now: u32) -> bool {
+    u64::from((now as u16).wrapping_sub(expires)) < LONGEST
 }
 
 fn is_after(a: u32, b: u32) -> bool {
@@ -326,18 +342,18 @@ mod tests {
     fn record(port: u16) -> TimeWait {
         TimeWait {
             key: FlowKey {
-                local: Ipv4Addr::new(198, 18, 0, 1),
-                remote: Ipv4Addr::new(198, 18, 0, 2),
+                local: 0,
+                remote: Ipv4Addr::new(198, 18, 0, 2).into(),
                 local_port: port,
                 remote_port: 80,
             },
             snd_nxt: Seq(0),
             rcv_nxt: Seq(0),
             ts_recent: 0,
-            expires: 0,
             next: NONE,
             previous: NONE,
             window: 0,
+            expires: 0,
             timestamps: false,
             active: false,
         }

@@ -8,6 +8,8 @@ use std::str::FromStr;
 pub const HEADER_LEN: usize = 14;
 /// IPv4 (RFC 894).
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// IPv6 (RFC 2464).
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// ARP (RFC 826).
 pub const ETHERTYPE_ARP: u16 = 0x0806;
 

@@ -8,8 +8,7 @@ use std::net::Ipv4Addr;
 pub const HEADER_LEN: usize = 20;
 /// ICMP.
 pub const PROTOCOL_ICMP: u8 = 1;
-/// TCP.
-pub const PROTOCOL_TCP: u8 = 6;
+pub use super::ip::PROTOCOL_TCP;
 
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS_OR_OFFSET: u16 = 0x3fff;

@@ -1,10 +1,10 @@
 //! TCP headers and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018).
 
-use super::ipv4::{PROTOCOL_TCP, pseudo_header};
+use super::ip::{PROTOCOL_TCP, pseudo_header};
 use super::{ChecksumPolicy, Malformed, put_u16, put_u32, u16_at, u32_at};
 use crate::seq::Seq;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::BitOr;
 
 /// Bytes of a header without options.
@@ -289,8 +289,8 @@ impl Header {
     #[inline]
     pub fn parse(
         segment: &[u8],
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
+        source: impl Into<IpAddr>,
+        destination: impl Into<IpAddr>,
         policy: ChecksumPolicy,
     ) -> Result<(Header, &[u8]), Malformed> {
         if segment.len() < HEADER_LEN {
@@ -300,6 +300,7 @@ impl Header {
         if header_len < HEADER_LEN || header_len > segment.len() {
             return Err(Malformed::HeaderLength);
         }
+        let (source, destination) = (source.into(), destination.into());
         let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
         let is_partial =
             policy == ChecksumPolicy::AcceptPartial && u16_at(segment, 16) == pseudo.fold();
@@ -329,7 +330,12 @@ impl Header {
     /// Writes the header in front of the data that `segment` already holds, and
     /// the checksum over both.
     #[inline]
-    pub fn emit(&self, segment: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr) {
+    pub fn emit(
+        &self,
+        segment: &mut [u8],
+        source: impl Into<IpAddr>,
+        destination: impl Into<IpAddr>,
+    ) {
         let len = self.len();
         put_u16(segment, 0, self.source_port);
         put_u16(segment, 2, self.destination_port);
@@ -341,6 +347,7 @@ impl Header {
         put_u16(segment, 16, 0);
         put_u16(segment, 18, self.urgent);
         self.options.emit(&mut segment[HEADER_LEN..len]);
+        let (source, destination) = (source.into(), destination.into());
         let checksum = pseudo_header(source, destination, PROTOCOL_TCP, segment.len())
             .add_bytes(segment)
             .complement();
@@ -352,9 +359,12 @@ impl Header {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     const A: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
     const B: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+    const A6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    const B6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0xff, 2);
 
     fn header() -> impl Strategy<Value = Header> {
         let options = (
@@ -409,6 +419,11 @@ mod tests {
             let (theirs, rest) = etherparse::TcpHeader::from_slice(&bytes).unwrap();
             prop_assert_eq!(theirs.sequence_number, header.seq.0);
             prop_assert_eq!(theirs.calc_checksum_ipv4_raw(A.octets(), B.octets(), rest).unwrap(), theirs.checksum);
+            let mut on_v6 = bytes.clone();
+            header.emit(&mut on_v6, A6, B6);
+            prop_assert_eq!(Header::parse(&on_v6, A6, B6, ChecksumPolicy::Full), Ok((header, &data[..])));
+            let checksum = theirs.calc_checksum_ipv6_raw(A6.octets(), B6.octets(), rest).unwrap();
+            prop_assert_eq!(u16_at(&on_v6, 16), checksum);
             let known = theirs.options_iterator().filter(|o| !matches!(o, Ok(etherparse::TcpOptionElement::Noop))).count();
             let o = header.options;
             let expected = usize::from(o.mss.is_some()) + usize::from(o.window_scale.is_some())
@@ -470,7 +485,7 @@ mod tests {
     #[test]
     fn a_partial_checksum_is_accepted_only_where_the_policy_says_so() {
         let mut bytes = segment(&PLAIN, b"data");
-        let partial = pseudo_header(A, B, PROTOCOL_TCP, bytes.len()).fold();
+        let partial = pseudo_header(A.into(), B.into(), PROTOCOL_TCP, bytes.len()).fold();
         put_u16(&mut bytes, 16, partial);
         assert_eq!(
             Header::parse(&bytes, A, B, ChecksumPolicy::Full),

@@ -6,7 +6,7 @@ use ringmill_core::sockets::{Closed, ConnectError, SocketOptions};
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
 use ringmill_core::time::Duration;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 #[test]
 fn a_passive_open_is_three_segments() {
@@ -241,14 +241,14 @@ fn with_every_port_taken_a_connect_is_refused_here() {
             last: 7_001,
         }
     });
-    let target = SocketAddrV4::new(PEER, PORT);
+    let target = SocketAddr::from((PEER, PORT));
     let connect = |peer: &mut Peer| {
         peer.sockets(|_, sockets| sockets.connect(target, 0, SocketOptions::default()))
     };
     assert!(connect(&mut peer).is_ok() && connect(&mut peer).is_ok());
     assert_eq!(connect(&mut peer), Err(ConnectError::AddressNotAvailable));
     assert_eq!(peer.stats().tcp.ports_exhausted, 1);
-    let other = SocketAddrV4::new(PEER, PORT + 1);
+    let other = SocketAddr::from((PEER, PORT + 1));
     assert!(
         peer.sockets(|_, sockets| sockets.connect(other, 0, SocketOptions::default()))
             .is_ok()

@@ -14,7 +14,7 @@ use ringmill_core::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddr
 use ringmill_core::wire::tcp::{Flags, Header, Options, SackBlock, SackBlocks, Timestamps};
 use ringmill_core::wire::{ChecksumPolicy, arp, ipv4};
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 pub(crate) const ENGINE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -235,7 +235,7 @@ impl Peer {
         self.port = PORT;
         let id = self.sockets(|_, sockets| {
             sockets
-                .connect(SocketAddrV4::new(PEER, PORT), 7, SocketOptions::default())
+                .connect((PEER, PORT).into(), 7, SocketOptions::default())
                 .unwrap()
         });
         self.shard
