@@ -12,6 +12,13 @@ pub struct Address([u8; 16]);
 impl Address {
     const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
+    /// An address from an IPv6 header, where a mapped one is none.
+    #[inline]
+    pub fn received(ip: Ipv6Addr) -> Option<Address> {
+        let address = Address(ip.octets());
+        (!address.is_v4()).then_some(address)
+    }
+
     /// The address is one of IPv4.
     #[inline]
     pub fn is_v4(self) -> bool {
@@ -119,6 +126,13 @@ mod tests {
             let (v4a, v4b): (Address, Address) = (Ipv4Addr::from(a).into(), Ipv4Addr::from(b).into());
             prop_assert_eq!(v4a.shares_prefix(v4b, len), (a ^ b) & mask == 0);
         }
+    }
+
+    #[test]
+    fn a_mapped_address_is_none_on_an_ipv6_network() {
+        let v4 = Ipv4Addr::new(198, 18, 0, 1);
+        assert_eq!(Address::received(v4.to_ipv6_mapped()), None);
+        assert!(Address::received(Ipv6Addr::LOCALHOST).is_some());
     }
 
     #[test]

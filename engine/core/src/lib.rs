@@ -19,6 +19,7 @@ pub mod flow;
 pub mod frame;
 mod locals;
 pub mod neighbor;
+mod path;
 pub mod ports;
 pub mod rng;
 pub mod seq;

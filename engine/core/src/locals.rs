@@ -1,6 +1,7 @@
 //! The stack's own addresses, and where packets to all others go first.
 
 use crate::address::Address;
+use crate::wire::ndp;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An address of an interface and its network.
@@ -143,6 +144,41 @@ impl Locals {
             .any(|&(address, prefix_len)| address.shares_prefix(remote, prefix_len))
     }
 
+    /// A packet may come from this address: a host's, not ours (LAND), and not the
+    /// broadcast address of a network of ours (RFC 1122 section 3.2.1.3; RFC 9293
+    /// section 3.9.2.3, MUST-63).
+    #[inline]
+    pub(crate) fn may_come_from(&self, source: Address) -> bool {
+        source.is_host() && self.find(source).is_none() && !self.is_broadcast(source)
+    }
+
+    /// A host part of all zeros or all ones, where a network has room for both
+    /// (RFC 3021).
+    fn is_broadcast(&self, address: Address) -> bool {
+        let IpAddr::V4(ip) = address.ip() else {
+            return false;
+        };
+        self.networks.iter().any(|&(network, prefix_len)| {
+            let host = u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
+            let part = u32::from(ip) & host;
+            network.is_v4()
+                && host > 1
+                && (part == 0 || part == host)
+                && network.shares_prefix(address, prefix_len)
+        })
+    }
+
+    /// Owners of one of our addresses are looked for in this group (RFC 4291
+    /// section 2.7.1).
+    pub(crate) fn is_solicited(&self, group: Ipv6Addr) -> bool {
+        self.addresses
+            .iter()
+            .any(|(address, _)| match address.ip() {
+                IpAddr::V4(_) => false,
+                IpAddr::V6(ip) => ndp::solicited_node(ip) == group,
+            })
+    }
+
     /// The address to ask for `target` from: one of its network, else any of its
     /// family.
     pub(crate) fn towards(&self, target: Address) -> Option<Address> {
@@ -206,6 +242,27 @@ mod tests {
         assert_eq!(turns("2001:db8::9"), [Some(0), Some(2), Some(0)]);
         let mut v4 = Locals::new(&[at("198.18.0.1", 24)], Gateways::default());
         assert_eq!(v4.take_turn(address("2001:db8::9")), None);
+    }
+
+    #[test]
+    fn no_packet_comes_from_us_or_from_a_broadcast_address() {
+        let locals = both();
+        for source in [
+            "198.18.0.1",
+            "2001:db8::1",
+            "198.18.0.255",
+            "198.18.0.0",
+            "224.0.0.1",
+        ] {
+            assert!(!locals.may_come_from(address(source)), "{source}");
+        }
+        for source in ["198.18.0.3", "198.19.0.255", "2001:db8::ff", "2001:db8::"] {
+            assert!(locals.may_come_from(address(source)), "{source}");
+        }
+        let pair = Locals::new(&[at("198.18.0.0", 31)], Gateways::default());
+        assert!(pair.may_come_from(address("198.18.0.1")), "RFC 3021");
+        assert!(locals.is_solicited("ff02::1:ff00:1".parse().unwrap()));
+        assert!(!locals.is_solicited("ff02::1:ff00:2".parse().unwrap()));
     }
 
     #[test]

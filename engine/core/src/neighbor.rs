@@ -1,19 +1,23 @@
-//! The neighbour cache: who on the link has which address (RFC 826,
-//! RFC 1122 section 2.3.2).
+//! The neighbour cache: who on the link has which address, for both families
+//! (RFC 826 and RFC 1122 section 2.3.2; RFC 4861 section 7.3).
 //!
 //! ```text
-//! lookup of an unknown address                learn
-//!        |                                      |
-//!        v            a probe a second          v
-//!   Incomplete ------------------------> Reachable --(30 s)--> Stale, still used,
-//!        |                                   ^                 probed when used
-//!        | no answer to three                +---- learn ------+
-//!        v
-//!     Failed, for a while
+//!        lookup                  answer                  30 s
+//! (none) -----> Incomplete ---------------> Reachable -------> Stale
+//!                 | 3 probes, all told          ^                |  lookup
+//!                 | no answer                   | answer         v
+//!                 v                             |      5 s     Delay
+//!               Failed, for a while <-------- Probe <------------+
+//!                          3 probes to its address, no answer
 //! ```
 //!
+//! ARP is made to fit: a request is a solicitation that names its sender, a reply
+//! is an advertisement that overrides. What is not the answer to a probe never
+//! makes an address reachable: it is believed, used, and soon probed, so that a
+//! forged word does not last while the owner answers.
+//!
 //! The cache is bounded. Addresses that others made us look up never push out
-//! one that answers (attack: a scan through us fills the cache).
+//! one that answers (attack case 27; RFC 6583 for IPv6).
 
 use crate::address::Address;
 use crate::frame::Frame;
@@ -26,16 +30,20 @@ use std::collections::BTreeMap;
 pub struct Config {
     /// Addresses that it knows or asks for.
     pub capacity: usize,
-    /// Between two requests for an address (RFC 1122 section 2.3.2.1: at most one
-    /// a second).
+    /// RETRANS_TIMER: between two probes of an address (RFC 1122 section 2.3.2.1:
+    /// at most one a second).
     pub probe_interval: Duration,
-    /// Requests before an address has failed.
+    /// MAX_MULTICAST_SOLICIT and MAX_UNICAST_SOLICIT: probes before an address has
+    /// failed.
     pub probes_max: u8,
-    /// How long an answer is trusted without another.
+    /// REACHABLE_TIME: how long an answer is trusted without another.
     pub reachable_time: Duration,
+    /// DELAY_FIRST_PROBE_TIME: between the first use of a stale entry and its probe.
+    pub delay: Duration,
     /// How long a failed address is not asked for again.
     pub failed_time: Duration,
-    /// Frames that wait for one address (RFC 1122 section 2.3.2.2: at least one).
+    /// Frames that wait for one address (RFC 1122 section 2.3.2.2, RFC 4861
+    /// section 7.2.2: at least one).
     pub pending_per_entry: usize,
     /// Frames that wait in all.
     pub pending_total: usize,
@@ -48,6 +56,7 @@ impl Default for Config {
             probe_interval: Duration::from_secs(1),
             probes_max: 3,
             reachable_time: Duration::from_secs(30),
+            delay: Duration::from_secs(5),
             failed_time: Duration::from_secs(3),
             pending_per_entry: 3,
             pending_total: 64,
@@ -66,23 +75,66 @@ pub enum Resolution {
     Failed,
 }
 
+/// What a neighbour says of an address of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It asks for one of ours and names itself (a solicitation, an ARP request).
+    Asks(MacAddress),
+    /// It is overheard (an ARP packet for others): nothing is created for it.
+    Overheard(MacAddress),
+    /// It tells where it is (an advertisement, an ARP reply).
+    Tells {
+        /// Where; an advertisement to one address may leave it out.
+        at: Option<MacAddress>,
+        /// In answer to a probe of ours.
+        solicited: bool,
+        /// In place of what was known.
+        overrides: bool,
+    },
+}
+
+/// A request to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The address that is asked for.
+    pub target: Address,
+    /// Where it was last; everybody is asked if none.
+    pub at: Option<MacAddress>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Incomplete,
-    /// Until the entry's deadline it needs no probe; then it is stale.
-    Known(MacAddress),
+    Reachable(MacAddress),
+    Stale(MacAddress),
+    Delay(MacAddress),
+    Probe(MacAddress),
     Failed,
+}
+
+impl State {
+    fn mac(self) -> Option<MacAddress> {
+        match self {
+            State::Reachable(mac) | State::Stale(mac) | State::Delay(mac) | State::Probe(mac) => {
+                Some(mac)
+            }
+            State::Incomplete | State::Failed => None,
+        }
+    }
+
+    /// A probe is due at the entry's deadline, or the end of its probes.
+    fn has_timer(self) -> bool {
+        matches!(self, State::Incomplete | State::Delay(_) | State::Probe(_))
+    }
 }
 
 #[derive(Debug)]
 struct Entry {
     state: State,
-    /// Incomplete: the next probe. Known: from then on stale, and then the next
-    /// probe. Failed: when it may be asked for again.
+    /// Incomplete and Probe: the next probe. Delay: the first. Reachable: from then
+    /// on stale. Stale: since when. Failed: when it may be asked for again.
     deadline: Instant,
     probes: u8,
-    /// A stale entry was used and is to be probed.
-    probing: bool,
     pending: Vec<Frame>,
 }
 
@@ -126,92 +178,118 @@ impl NeighborCache {
         if !self.entries.contains_key(&ip) && !self.make_room(now) {
             return Resolution::Failed;
         }
-        let fresh = Entry {
+        let delay = self.config.delay;
+        let entry = self.entries.entry(ip).or_insert(Entry {
             state: State::Incomplete,
             deadline: now,
             probes: 0,
-            probing: true,
             pending: Vec::new(),
-        };
-        let entry = self.entries.entry(ip).or_insert(fresh);
+        });
         match entry.state {
-            State::Known(mac) if now < entry.deadline => {
-                self.memo = Some((ip, mac, entry.deadline));
-                Resolution::Reachable(mac)
-            }
-            State::Known(mac) => {
-                // Stale: used, and probed as well. The deadline may lie behind.
-                entry.probing = true;
-                self.no_probe_before = Instant::ZERO;
-                Resolution::Reachable(mac)
+            State::Reachable(_) if now < entry.deadline => {}
+            State::Reachable(mac) | State::Stale(mac) => {
+                entry.state = State::Delay(mac);
+                entry.deadline = now + delay;
+                entry.probes = 0;
             }
             State::Failed if now >= entry.deadline => {
                 entry.state = State::Incomplete;
+                entry.deadline = now;
                 entry.probes = 0;
-                entry.probing = true;
-                self.no_probe_before = Instant::ZERO;
-                Resolution::Pending
             }
-            State::Failed => Resolution::Failed,
-            State::Incomplete => {
-                self.no_probe_before = self.no_probe_before.min(entry.deadline);
-                Resolution::Pending
+            State::Failed => return Resolution::Failed,
+            State::Incomplete | State::Delay(_) | State::Probe(_) => {}
+        }
+        if entry.state.has_timer() {
+            self.no_probe_before = self.no_probe_before.min(entry.deadline);
+        }
+        match entry.state.mac() {
+            Some(mac) => {
+                self.memo = Some((ip, mac, entry.deadline));
+                Resolution::Reachable(mac)
             }
+            None => Resolution::Pending,
         }
     }
 
-    /// Room for one more: something that does not answer goes, or something stale
-    /// that nobody uses; a fresh answer never does.
+    /// Room for one more: what did not answer goes, or what has been stale the
+    /// longest; what is in use never does.
     fn make_room(&mut self, now: Instant) -> bool {
         if self.entries.len() < self.config.capacity {
             return true;
         }
         let is_idle = |entry: &Entry| match entry.state {
-            State::Failed => true,
-            State::Known(_) => entry.deadline <= now && !entry.probing,
-            State::Incomplete => false,
+            State::Failed | State::Stale(_) => true,
+            State::Reachable(_) => entry.deadline <= now,
+            State::Incomplete | State::Delay(_) | State::Probe(_) => false,
         };
-        let Some(victim) = self
+        let victim = self
             .entries
             .iter()
-            .find(|(_, entry)| is_idle(entry))
-            .map(|(&ip, _)| ip)
-        else {
+            .filter(|(_, entry)| is_idle(entry))
+            .min_by_key(|(_, entry)| (entry.state != State::Failed, entry.deadline))
+            .map(|(&ip, _)| ip);
+        let Some(victim) = victim else {
             return false;
         };
         self.entries.remove(&victim);
         true
     }
 
-    /// Takes what an ARP packet says of its sender: always for an address that is
-    /// known or asked for, else only when `create` (RFC 826: the packet was for
-    /// us). True when the address had been asked for and now is known.
-    pub fn learn(&mut self, now: Instant, ip: Address, mac: MacAddress, create: bool) -> bool {
-        let may_keep = self.entries.contains_key(&ip) || (create && self.make_room(now));
+    /// Takes what is said of `ip` (RFC 4861 sections 7.2.3 and 7.2.5; RFC 826).
+    /// True when the address had no place and now has: frames may wait for it.
+    pub fn learn(&mut self, now: Instant, ip: Address, word: Word) -> bool {
+        let may_create = matches!(word, Word::Asks(_));
+        let may_keep = self.entries.contains_key(&ip) || (may_create && self.make_room(now));
         if !may_keep {
             return false;
         }
-        self.memo = None;
-        let deadline = now + self.config.reachable_time;
-        let known = Entry {
-            state: State::Known(mac),
-            deadline,
+        let reachable_until = now + self.config.reachable_time;
+        let entry = self.entries.entry(ip).or_insert(Entry {
+            state: State::Failed,
+            deadline: now,
             probes: 0,
-            probing: false,
             pending: Vec::new(),
+        });
+        let known = entry.state.mac();
+        let (at, confirmed) = match word {
+            Word::Asks(mac) | Word::Overheard(mac) => (mac, false),
+            Word::Tells {
+                at,
+                solicited,
+                overrides,
+            } => {
+                let Some(at) = at.or(known) else {
+                    return false;
+                };
+                if known.is_some_and(|known| known != at) && !overrides {
+                    // Not to be believed over what is known, which becomes doubtful.
+                    if let State::Reachable(mac) = entry.state {
+                        entry.state = State::Stale(mac);
+                        entry.deadline = now;
+                        self.memo = None;
+                    }
+                    return false;
+                }
+                (at, solicited)
+            }
         };
-        match self.entries.get_mut(&ip) {
-            Some(entry) => {
-                let was_unknown = !matches!(entry.state, State::Known(_));
-                let pending = std::mem::take(&mut entry.pending);
-                *entry = Entry { pending, ..known };
-                was_unknown
-            }
-            None => {
-                self.entries.insert(ip, known);
-                false
-            }
+        if confirmed {
+            entry.state = State::Reachable(at);
+            entry.deadline = reachable_until;
+        } else if known != Some(at) {
+            entry.state = State::Stale(at);
+            entry.deadline = now;
         }
+        self.memo = None;
+        known.is_none()
+    }
+
+    /// An answer from `ip` is expected: it is one that was asked for.
+    pub fn is_asked_for(&self, ip: Address) -> bool {
+        self.entries
+            .get(&ip)
+            .is_some_and(|entry| matches!(entry.state, State::Incomplete | State::Probe(_)))
     }
 
     /// Keeps a frame until `ip` is known; gives it back where there is no room.
@@ -235,7 +313,7 @@ impl NeighborCache {
         let Some(entry) = self.entries.get_mut(&ip) else {
             return Vec::new();
         };
-        let State::Known(mac) = entry.state else {
+        let Some(mac) = entry.state.mac() else {
             return Vec::new();
         };
         let frames = std::mem::take(&mut entry.pending);
@@ -243,31 +321,34 @@ impl NeighborCache {
         frames.into_iter().map(|frame| (frame, mac)).collect()
     }
 
-    /// The next address to send a request for; call until there is none.
-    pub fn poll_probe(&mut self, now: Instant) -> Option<Address> {
+    /// The next request to send; call until there is none.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         if now < self.no_probe_before {
             return None;
         }
         let mut found = None;
-        for (&ip, entry) in self
+        for (&target, entry) in self
             .entries
             .iter_mut()
-            .filter(|(_, entry)| entry.probing && entry.deadline <= now)
+            .filter(|(_, entry)| entry.state.has_timer() && entry.deadline <= now)
         {
+            self.memo = None;
             if entry.probes < self.config.probes_max {
+                let at = entry.state.mac();
+                if let Some(mac) = at {
+                    entry.state = State::Probe(mac);
+                }
                 entry.probes += 1;
                 entry.deadline = now + self.config.probe_interval;
-                found = Some(ip);
+                found = Some(Probe { target, at });
                 break;
             }
             // Nobody answers, whether it was never known or has gone.
             entry.state = State::Failed;
-            entry.probing = false;
             entry.deadline = now + self.config.failed_time;
             self.pending -= entry.pending.len();
             self.failed_frames.append(&mut entry.pending);
             self.newly_failed = true;
-            self.memo = None;
         }
         if found.is_none() {
             self.no_probe_before = self.next_deadline().unwrap_or(Instant::FAR_FUTURE);
@@ -294,7 +375,7 @@ impl NeighborCache {
     pub fn next_deadline(&self) -> Option<Instant> {
         self.entries
             .values()
-            .filter(|entry| entry.probing)
+            .filter(|entry| entry.state.has_timer())
             .map(|entry| entry.deadline)
             .min()
     }
@@ -303,9 +384,10 @@ impl NeighborCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+    const OTHER: MacAddress = MacAddress([2, 0, 0, 0, 0, 9]);
 
     fn ip(last: u8) -> Address {
         Ipv4Addr::new(198, 18, 0, last).into()
@@ -315,8 +397,38 @@ mod tests {
         Instant::from_millis(millis)
     }
 
-    fn probes(cache: &mut NeighborCache, now: Instant) -> Vec<Address> {
-        std::iter::from_fn(|| cache.poll_probe(now)).collect()
+    fn probes(cache: &mut NeighborCache, now: Instant) -> Vec<(Address, bool)> {
+        std::iter::from_fn(|| cache.poll_probe(now))
+            .map(|probe| (probe.target, probe.at.is_some()))
+            .collect()
+    }
+
+    fn answer(mac: MacAddress) -> Word {
+        Word::Tells {
+            at: Some(mac),
+            solicited: true,
+            overrides: true,
+        }
+    }
+
+    fn unsolicited(mac: MacAddress, overrides: bool) -> Word {
+        Word::Tells {
+            at: Some(mac),
+            solicited: false,
+            overrides,
+        }
+    }
+
+    /// A cache that asked for `ip(1)` and was answered at time 0.
+    fn reachable() -> NeighborCache {
+        let mut cache = NeighborCache::new(Config::default());
+        cache.lookup(at(0), ip(1));
+        cache.learn(at(0), ip(1), answer(MAC));
+        cache
+    }
+
+    fn state(cache: &NeighborCache) -> State {
+        cache.entries[&ip(1)].state
     }
 
     #[test]
@@ -325,17 +437,17 @@ mod tests {
         assert_eq!(cache.lookup(at(0), ip(1)), Resolution::Pending);
         cache.hold(ip(1), Frame::copied(b"waits")).unwrap();
         for second in [0, 1_000, 2_000] {
-            assert_eq!(probes(&mut cache, at(second)), [ip(1)]);
-            assert_eq!(probes(&mut cache, at(second + 999)), [] as [Address; 0]);
+            assert_eq!(probes(&mut cache, at(second)), [(ip(1), false)]);
+            assert_eq!(probes(&mut cache, at(second + 999)), []);
         }
-        assert_eq!(probes(&mut cache, at(3_000)), [] as [Address; 0]);
+        assert_eq!(probes(&mut cache, at(3_000)), []);
         assert_eq!(cache.lookup(at(3_001), ip(1)), Resolution::Failed);
         assert!(cache.take_failed() && !cache.take_failed());
         assert_eq!(cache.take_failed_frames().len(), 1);
         assert_eq!(cache.frames_held(), 0);
         // After a while it is asked for again.
         assert_eq!(cache.lookup(at(6_000), ip(1)), Resolution::Pending);
-        assert_eq!(probes(&mut cache, at(6_000)), [ip(1)]);
+        assert_eq!(probes(&mut cache, at(6_000)), [(ip(1), false)]);
     }
 
     #[test]
@@ -349,48 +461,115 @@ mod tests {
                 "three may wait"
             );
         }
-        assert!(cache.learn(at(5), ip(1), MAC, false));
+        assert!(cache.is_asked_for(ip(1)));
+        assert!(cache.learn(at(5), ip(1), answer(MAC)));
         assert_eq!(cache.take_pending(ip(1)).len(), 3);
         assert_eq!(cache.lookup(at(6), ip(1)), Resolution::Reachable(MAC));
         assert_eq!(cache.next_deadline(), None);
+        assert!(!cache.is_asked_for(ip(1)));
     }
 
+    /// RFC 4861 section 7.3.3: Stale, Delay, Probe.
     #[test]
     fn a_stale_entry_is_used_while_it_is_probed_and_fails_when_it_has_gone() {
-        let mut cache = NeighborCache::new(Config::default());
-        cache.learn(at(0), ip(1), MAC, true);
+        let mut cache = reachable();
         assert_eq!(cache.lookup(at(29_999), ip(1)), Resolution::Reachable(MAC));
-        assert_eq!(probes(&mut cache, at(29_999)), [] as [Address; 0]);
-        for second in [30_000, 31_000, 32_000] {
+        assert_eq!(cache.next_deadline(), None, "not used: not probed");
+        assert_eq!(cache.lookup(at(40_000), ip(1)), Resolution::Reachable(MAC));
+        assert_eq!(probes(&mut cache, at(44_999)), []);
+        for second in [45_000, 46_000, 47_000] {
             assert_eq!(cache.lookup(at(second), ip(1)), Resolution::Reachable(MAC));
-            assert_eq!(probes(&mut cache, at(second)), [ip(1)]);
+            assert_eq!(probes(&mut cache, at(second)), [(ip(1), true)]);
         }
-        probes(&mut cache, at(33_000));
-        assert_eq!(cache.lookup(at(33_000), ip(1)), Resolution::Failed);
+        probes(&mut cache, at(48_000));
+        assert_eq!(cache.lookup(at(48_000), ip(1)), Resolution::Failed);
     }
 
-    /// RFC 826: what is overheard updates, and creates nothing.
     #[test]
-    fn a_packet_for_others_updates_and_creates_nothing() {
-        let other = MacAddress([2, 0, 0, 0, 0, 9]);
-        let mut cache = NeighborCache::new(Config::default());
-        assert!(!cache.learn(at(0), ip(1), MAC, false));
-        cache.learn(at(0), ip(2), MAC, true);
-        cache.learn(at(1), ip(2), other, false);
-        assert_eq!(cache.lookup(at(2), ip(2)), Resolution::Reachable(other));
-        assert_eq!(cache.entries.len(), 1);
+    fn a_stale_entry_that_answers_is_reachable_again() {
+        let mut cache = reachable();
+        cache.lookup(at(30_000), ip(1));
+        assert_eq!(probes(&mut cache, at(35_000)), [(ip(1), true)]);
+        let without_address = Word::Tells {
+            at: None,
+            solicited: true,
+            overrides: false,
+        };
+        cache.learn(at(35_001), ip(1), without_address);
+        assert_eq!(state(&cache), State::Reachable(MAC));
+        assert_eq!(cache.lookup(at(65_000), ip(1)), Resolution::Reachable(MAC));
     }
 
+    /// RFC 826: what is overheard updates, and creates nothing. RFC 4861 section
+    /// 7.2.5: nor does an advertisement.
+    #[test]
+    fn what_was_not_asked_for_creates_nothing() {
+        let mut cache = NeighborCache::new(Config::default());
+        assert!(!cache.learn(at(0), ip(1), Word::Overheard(MAC)));
+        assert!(!cache.learn(at(0), ip(1), answer(MAC)));
+        assert!(cache.entries.is_empty());
+        cache.learn(at(0), ip(2), Word::Asks(MAC));
+        cache.learn(at(1), ip(2), Word::Overheard(OTHER));
+        assert_eq!(cache.lookup(at(2), ip(2)), Resolution::Reachable(OTHER));
+    }
+
+    /// Attack case 27. RFC 4861 section 7.2.5 and appendix C: without the override
+    /// flag a reachable entry keeps its address; with it the new one is used, and
+    /// probed after the delay, which the owner answers.
+    #[test]
+    fn a_forged_word_is_doubted_and_probed() {
+        let mut cache = reachable();
+        cache.learn(at(1), ip(1), unsolicited(OTHER, false));
+        assert_eq!(state(&cache), State::Stale(MAC));
+        cache.learn(at(2), ip(1), unsolicited(OTHER, false));
+        assert_eq!(state(&cache), State::Stale(MAC));
+        cache.learn(at(3), ip(1), unsolicited(OTHER, true));
+        assert_eq!(state(&cache), State::Stale(OTHER));
+        cache.lookup(at(4), ip(1));
+        assert_eq!(probes(&mut cache, at(5_004)), [(ip(1), true)]);
+        cache.learn(at(5_005), ip(1), answer(MAC));
+        assert_eq!(state(&cache), State::Reachable(MAC));
+        for word in [Word::Asks(MAC), unsolicited(MAC, true)] {
+            cache.learn(at(5_006), ip(1), word);
+            assert_eq!(state(&cache), State::Reachable(MAC), "nothing new");
+        }
+        cache.learn(at(5_007), ip(1), Word::Asks(OTHER));
+        assert_eq!(state(&cache), State::Stale(OTHER));
+    }
+
+    #[test]
+    fn an_advertisement_without_an_address_resolves_nothing() {
+        let mut cache = NeighborCache::new(Config::default());
+        cache.lookup(at(0), ip(1));
+        let empty = Word::Tells {
+            at: None,
+            solicited: true,
+            overrides: true,
+        };
+        assert!(!cache.learn(at(1), ip(1), empty));
+        assert_eq!(state(&cache), State::Incomplete);
+        assert!(cache.learn(at(1), ip(1), unsolicited(MAC, false)));
+        assert_eq!(state(&cache), State::Stale(MAC));
+    }
+
+    /// Attack case 27, for both families in one table.
     #[test]
     fn a_flood_of_addresses_does_not_push_out_one_that_answers() {
         let mut cache = NeighborCache::new(Config {
             capacity: 4,
             ..Config::default()
         });
-        cache.learn(at(0), ip(1), MAC, true);
-        for n in 2..100 {
-            cache.lookup(at(1), ip(n));
-            cache.learn(at(1), ip(n), MAC, true);
+        cache.lookup(at(0), ip(1));
+        cache.learn(at(0), ip(1), answer(MAC));
+        for n in 2..500u16 {
+            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n);
+            cache.learn(at(1), v6.into(), Word::Asks(OTHER));
+            cache.lookup(at(1), Ipv4Addr::from(0xc613_0000 + u32::from(n)).into());
+            cache.learn(
+                at(1),
+                Ipv6Addr::from(u128::from(n)).into(),
+                Word::Asks(OTHER),
+            );
         }
         assert_eq!(cache.entries.len(), 4);
         assert_eq!(cache.lookup(at(2), ip(1)), Resolution::Reachable(MAC));

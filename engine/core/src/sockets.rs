@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use crate::tcp::{
-    Closed, ConnectError, ConnectionId, ListenError, ListenerId, SocketOptions, SourceId,
+    Closed, ConnectError, ConnectionId, ListenError, ListenerId, SocketOptions, SoftError, SourceId,
 };
 
 /// Why a call on a connection was refused.
@@ -153,6 +153,12 @@ impl<'a> Sockets<'a> {
     pub fn local(&self, connection: ConnectionId) -> Option<SocketAddr> {
         let key = self.tcp.connection(connection)?.key;
         Some(SocketAddr::new(self.locals.ip(key.local), key.local_port))
+    }
+
+    /// What ICMP reported of a connection since this was asked last (RFC 9293
+    /// section 3.9.1.8, MUST-47): it goes on trying.
+    pub fn take_soft_error(&mut self, connection: ConnectionId) -> Option<SoftError> {
+        self.tcp.connection_mut(connection)?.soft_error.take()
     }
 
     fn tcb(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {

@@ -45,6 +45,8 @@ drop_reasons! {
     Option = "option",
     /// ARP for other than IPv4 over Ethernet.
     Hardware = "hardware",
+    /// Of another VLAN than the engine's.
+    Vlan = "vlan",
     /// Neither ARP nor IP, or neither ICMP nor TCP.
     Protocol = "protocol",
     /// Not addressed to this engine.

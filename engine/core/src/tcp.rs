@@ -18,6 +18,7 @@ mod cold;
 mod congestion;
 mod connect;
 mod flight;
+mod icmp;
 mod input;
 mod listen;
 mod options;
@@ -39,6 +40,7 @@ pub use chunks::SourceId;
 pub(crate) use chunks::{Chunks, Content};
 pub use congestion::Algorithm;
 pub use connect::ConnectError;
+pub use icmp::SoftError;
 pub(crate) use input::Segment;
 pub use listen::ListenError;
 pub use listen::ListenerId;
@@ -51,6 +53,7 @@ pub use transitions::{Action, Event, Transition};
 
 use crate::flow::{FlowHasher, FlowKey, FlowTable};
 use crate::frame::FramePool;
+use crate::path::PathMtus;
 use crate::ports::Ports;
 use crate::rng::Rng;
 use crate::slab::Slab;
@@ -178,8 +181,10 @@ pub(crate) struct Tcp {
 /// function can hold a connection and this at the same time.
 pub(crate) struct Shared {
     pub(crate) config: TcpConfig,
-    /// Largest IP packet.
+    /// Largest IP packet of the link.
     mtu: u16,
+    /// What is known of paths that take less.
+    paths: PathMtus,
     table: FlowTable,
     hasher: FlowHasher,
     pub(crate) chunks: Chunks,
@@ -220,6 +225,7 @@ impl Tcp {
             listeners: Vec::new(),
             shared: Shared {
                 mtu,
+                paths: PathMtus::default(),
                 table: FlowTable::with_capacity(1_024),
                 hasher: FlowHasher::new(rng.key()),
                 chunks: Chunks::new(config.max_chunks, config.max_held_frames),

@@ -16,10 +16,19 @@ use ringmill_core::stack::Config;
 use ringmill_core::tcp::State;
 use ringmill_core::time::{Duration, Instant};
 use ringmill_core::wire::ethernet::MacAddress;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+/// Server and client, on both families.
+const ENDS: [[IpAddr; 2]; 2] = [
+    [
+        IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)),
+        IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2)),
+    ],
+    [
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
+    ],
+];
 
 /// Sends a pattern, checks that it comes back, and closes.
 #[derive(Default)]
@@ -82,12 +91,9 @@ impl App for EchoClient {
     }
 }
 
-fn shard<A: App>(address: Ipv4Addr, app: A) -> Shard<MemoryDriver, A> {
-    let mut config = Config::new(
-        MacAddress([2, 0, 0, 0, 0, address.octets()[3]]),
-        address,
-        24,
-    );
+fn shard<A: App>(station: u8, address: IpAddr, app: A) -> Shard<MemoryDriver, A> {
+    let prefix_len = if address.is_ipv4() { 24 } else { 64 };
+    let mut config = Config::new(MacAddress([2, 0, 0, 0, 0, station]), address, prefix_len);
     config.seed = 7;
     Shard::new(
         config,
@@ -106,10 +112,12 @@ struct Pair {
 
 impl Pair {
     /// A client that is about to send `to_send` bytes to an echo server.
-    fn echoing(to_send: usize) -> Pair {
-        let mut server = shard(SERVER, Echo);
+    fn echoing([server, client]: [IpAddr; 2], to_send: usize) -> Pair {
+        let target = (server, 7).into();
+        let mut server = shard(1, server, Echo);
         let mut client = shard(
-            CLIENT,
+            2,
+            client,
             EchoClient {
                 to_send,
                 ..EchoClient::default()
@@ -120,7 +128,6 @@ impl Pair {
         server.with_app(now, |_, sockets| {
             sockets.listen(None, 7, 16, options).unwrap()
         });
-        let target = (SERVER, 7).into();
         client.with_app(now, |_, sockets| {
             sockets.connect(target, 1, options).unwrap()
         });
@@ -181,7 +188,11 @@ impl Pair {
 
 #[test]
 fn a_megabyte_is_echoed_and_everything_goes_home() {
-    let mut pair = Pair::echoing(1 << 20);
+    ENDS.into_iter().for_each(echo_a_megabyte);
+}
+
+fn echo_a_megabyte(ends: [IpAddr; 2]) {
+    let mut pair = Pair::echoing(ends, 1 << 20);
     pair.run(|_, client, server| {
         carry(client, server);
         None
@@ -241,14 +252,15 @@ fn every_byte_gets_over_every_bad_wire() {
         let (there, back) = (bad_link(&mut rng), bad_link(&mut rng));
         let to_send = 1 + usize::try_from(rng.below(60_000)).unwrap();
         let mut wire = SimWire::new(seed, there, back);
-        let mut pair = Pair::echoing(to_send);
+        let ends = ENDS[usize::try_from(seed % 2).unwrap()];
+        let mut pair = Pair::echoing(ends, to_send);
         pair.run(|now, client, server| {
             wire.carry(now, client, server);
             wire.next_arrival()
         });
         pair.assert_home();
         let script = pair.client.app();
-        // Three ARP requests, or all the SYNs, may be lost; after that nothing may.
+        // Three probes for the neighbour, or all the SYNs, may be lost; after that nothing may.
         if script.closed.is_some() && pair.client.stats().tcp.established == 0 {
             continue;
         }

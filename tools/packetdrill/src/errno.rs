@@ -41,8 +41,11 @@ impl From<ConnectError> for Errno {
 }
 
 impl From<ListenError> for Errno {
-    fn from(_: ListenError) -> Errno {
-        Errno(libc::EADDRINUSE)
+    fn from(error: ListenError) -> Errno {
+        Errno(match error {
+            ListenError::AddressInUse { .. } => libc::EADDRINUSE,
+            ListenError::AddressNotAvailable { .. } => libc::EADDRNOTAVAIL,
+        })
     }
 }
 

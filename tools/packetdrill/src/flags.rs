@@ -53,7 +53,10 @@ impl Settings {
         let bad = || FlagError::Value(name.to_owned(), value.to_owned());
         let tcp = &mut self.config.tcp;
         match name {
-            "local" => self.config.addresses = vec![value.parse().map_err(|_| bad())?],
+            "local" => {
+                let ip: Ipv4Addr = value.parse().map_err(|_| bad())?;
+                self.config.addresses[0].ip = ip.into();
+            }
             "tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
             "tcp_timestamps" => tcp.timestamps = value != "0",
             _ => return Err(FlagError::Unknown(name.to_owned())),

@@ -129,6 +129,7 @@ impl Driver for Port {
 fn frame(ethertype: u16, packet: &[u8]) -> Frame {
     let mut bytes = vec![0; ethernet::HEADER_LEN];
     ethernet::Header {
+        vlan: None,
         destination: ENGINE,
         source: PEER,
         ethertype,

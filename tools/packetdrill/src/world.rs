@@ -183,7 +183,7 @@ impl World {
         let (local, options) = (socket.local.ok_or(Errno::INVALID)?, socket.options);
         let address = match local.ip() {
             ip if ip.is_unspecified() => None,
-            IpAddr::V4(ip) => Some(ip),
+            ip @ IpAddr::V4(_) => Some(ip),
             IpAddr::V6(_) => return Err(Errno(libc::EAFNOSUPPORT)),
         };
         // Linux lets one more in than it is told (sk_acceptq_is_full).
@@ -202,7 +202,7 @@ impl World {
         let id = waiting
             .or_else(|| self.sockets(|s| s.accept(listener)))
             .ok_or(Errno::AGAIN)?;
-        let remote = self.ask(|s| s.remote(id)).map(SocketAddr::V4);
+        let remote = self.ask(|s| s.remote(id));
         let local = self.descriptors.socket(number)?.local;
         let options = self.descriptors.socket(number)?.options;
         let socket = Socket {
@@ -228,13 +228,13 @@ impl World {
             State::Listening(..) | State::Over => return Err(Errno::INVALID),
         }
         let options = socket.options;
-        let SocketAddr::V4(address) = remote else {
+        if !remote.is_ipv4() {
             return Err(Errno(libc::EAFNOSUPPORT));
-        };
+        }
         let token = number.cast_unsigned();
         let id = self
             .shard
-            .with_app(self.now, |_, s| s.connect(address, token, options))?;
+            .with_app(self.now, |_, s| s.connect(remote, token, options))?;
         let socket = self.descriptors.socket(number)?;
         socket.state = State::Connecting(id);
         socket.remote = Some(remote);

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 pub(super) struct Envelope {
     pub(super) source_mac: MacAddress,
     pub(super) destination_mac: MacAddress,
+    pub(super) vlan: Option<u16>,
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) service: Service,
@@ -23,7 +24,13 @@ pub(super) struct Envelope {
 impl Envelope {
     /// Builds a whole segment in `frame`: data first, then headers and checksums.
     pub(super) fn build(&self, frame: &mut Frame, header: &TcpHeader, payload: Option<&Payload>) {
-        let tcp_at = ethernet::HEADER_LEN + ip::header_len(self.destination);
+        let ethernet = ethernet::Header {
+            destination: self.destination_mac,
+            source: self.source_mac,
+            vlan: self.vlan,
+            ethertype: ethertype(self.destination),
+        };
+        let tcp_at = ethernet.len() + ip::header_len(self.destination);
         let len = payload.map_or(0, Payload::len);
         let tcp_len = header.len() + len;
         frame.set_window(HEADROOM, tcp_at + tcp_len);
@@ -39,12 +46,7 @@ impl Envelope {
             service: self.service,
             payload_len: tcp_len,
         };
-        ip.emit(&mut headers[ethernet::HEADER_LEN..]);
-        let ethernet = ethernet::Header {
-            destination: self.destination_mac,
-            source: self.source_mac,
-            ethertype: ethertype(self.destination),
-        };
+        ip.emit(&mut headers[ethernet.len()..]);
         ethernet.emit(headers);
     }
 }
@@ -83,6 +85,7 @@ impl Emitter for Port<'_> {
         let envelope = Envelope {
             source_mac: self.config.mac,
             destination_mac: self.mac,
+            vlan: self.config.vlan,
             source: self.locals.ip(key.local),
             destination: key.remote.ip(),
             service,

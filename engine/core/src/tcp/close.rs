@@ -96,7 +96,7 @@ impl Tcp {
             self.shared.closed.push_back(ClosedEvent {
                 id,
                 token: tcb.token,
-                why,
+                why: tcb.told(why),
             });
         }
     }

@@ -155,16 +155,27 @@ impl Shared {
         self.mtu.saturating_sub(HEADERS[family(key)])
     }
 
-    /// The segment size that a peer's MSS option leaves us (RFC 9293 section
-    /// 3.7.1, MUST-15 and MUST-16; RFC 6691).
+    /// The segment size that a peer's MSS option and the path leave us (RFC 9293
+    /// section 3.7.1, MUST-15 and MUST-16; RFC 6691).
     pub(crate) fn effective_mss(
         &self,
+        now: Instant,
         key: &FlowKey,
         offered: Option<u16>,
         timestamps: bool,
     ) -> u16 {
         let peer = offered.unwrap_or(MSS_DEFAULT[family(key)]).max(MSS_FLOOR);
-        peer.min(self.mss(key)) - if timestamps { TIMESTAMPS_LEN } else { 0 }
+        let peer = peer - if timestamps { TIMESTAMPS_LEN } else { 0 };
+        peer.min(self.path_mss(now, key, timestamps))
+    }
+
+    /// Data that a segment of this flow may carry by what is known of its path.
+    pub(crate) fn path_mss(&self, now: Instant, key: &FlowKey, timestamps: bool) -> u16 {
+        let path = self.paths.lookup(now, key.remote).unwrap_or(self.mtu);
+        let options = if timestamps { TIMESTAMPS_LEN } else { 0 };
+        path.min(self.mtu)
+            .saturating_sub(HEADERS[family(key)] + options)
+            .max(MSS_FLOOR - TIMESTAMPS_LEN)
     }
 
     /// Takes over what the peer's SYN says: sequence numbers, and the options
@@ -195,7 +206,7 @@ impl Shared {
         if options.sack_permitted && self.config.sack {
             tcb.set(TcbFlags::SACK);
         }
-        tcb.mss = self.effective_mss(&tcb.key, options.mss, tcb.is(TcbFlags::TIMESTAMPS));
+        tcb.mss = self.effective_mss(now, &tcb.key, options.mss, tcb.is(TcbFlags::TIMESTAMPS));
         tcb.congestion = Congestion::new(tcb.mss);
     }
 

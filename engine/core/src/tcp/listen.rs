@@ -420,6 +420,20 @@ impl Tcp {
         Ok(connection)
     }
 
+    /// The peer's host says that it never sent the SYN, or wants no more of it:
+    /// true when it speaks of our SYN-ACK.
+    pub(crate) fn refuse_half_open(&mut self, index: u32, seq: Seq) -> bool {
+        if self
+            .half_open
+            .get(index)
+            .is_none_or(|record| record.iss != seq)
+        {
+            return false;
+        }
+        self.shared.stats.attempt_fails += 1;
+        self.forget_half_open(index).is_some()
+    }
+
     fn forget_half_open(&mut self, index: u32) -> Option<HalfOpen> {
         let record = self.half_open.records.remove(index)?;
         self.half_open.wheel.cancel(index);

@@ -11,7 +11,7 @@ use super::reset::header;
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
 use super::transitions::Event;
-use super::{Closed, Cx, Flow, Reply, Shared, Tcp};
+use super::{Cx, Reply, Shared, Tcp};
 use crate::flow::FlowKey;
 use crate::frame::FramePool;
 use crate::seq::Seq;
@@ -147,30 +147,6 @@ impl Tcp {
             tcb.arm(Timer::Retransmit, cx.now, rto);
         }
         self.shared.schedule(cx.now, index, tcb);
-    }
-
-    /// An ICMP error says that a host or port can't be reached. Only a SYN that
-    /// is under way is ended by it (RFC 5927 section 5.2; RFC 9293 MUST-56).
-    pub(crate) fn unreachable(
-        &mut self,
-        cx: &mut Cx,
-        key: &FlowKey,
-        seq: Seq,
-        why: Closed,
-    ) -> bool {
-        let Some(Flow::Connection(index)) = self.lookup(key) else {
-            return false;
-        };
-        let Some(tcb) = self.connections.get_mut(index) else {
-            return false;
-        };
-        // RFC 5927 section 4.1: the quoted segment must be one in flight.
-        let is_ours = seq.follows_or_is(tcb.snd_una) && seq.precedes(tcb.snd_nxt);
-        if !is_ours || tcb.ends_on(Event::Unreachable).is_none() {
-            return false;
-        }
-        self.finish(cx, index, why);
-        true
     }
 }
 

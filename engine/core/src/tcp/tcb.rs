@@ -17,6 +17,7 @@ use super::chunks::List;
 use super::cold::Cold;
 use super::congestion::Congestion;
 use super::connect::Opening;
+use super::icmp::SoftError;
 use super::rtt::RttEstimator;
 use super::state::State;
 use crate::flow::FlowKey;
@@ -218,6 +219,8 @@ pub(crate) struct Tcb {
     /// section 2.3): each is at most 14.
     scales: u8,
     pub(crate) backoff: u8,
+    /// What was reported last and ended nothing.
+    pub(crate) soft_error: Option<SoftError>,
 }
 
 // Whole cache lines, and the slab's `Option` costs nothing on top.
@@ -257,6 +260,7 @@ impl Tcb {
             events: Events::default(),
             scales: 0,
             backoff: 0,
+            soft_error: None,
         }
     }
 

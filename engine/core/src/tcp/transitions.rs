@@ -320,8 +320,9 @@ const fn syn_received(event: Event) -> Transition {
         Syn | SynAck | ResetElsewhere => stays(Action::Challenge),
         OutOfWindow => stays(Action::SendAck),
         BadAck => stays(Action::SendReset),
-        NoAck | Unreachable => stays(Action::Ignore),
+        NoAck => stays(Action::Ignore),
         GivenUp => ends(Closed::TimedOut),
+        Unreachable => ends(Closed::Unreachable),
         // The ACK of our SYN comes before text and FIN, in another state.
         PassiveOpen | ActiveOpen | AckOfFin | Text | TextAfterClose | Fin | FinWait2Over
         | HandedOver | TwoMslOver => stays(Action::Impossible),

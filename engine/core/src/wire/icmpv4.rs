@@ -1,14 +1,16 @@
 //! ICMP (RFC 792), as far as a TCP host needs it.
 
 use super::checksum::Sum;
-use super::{Malformed, ipv4_at, put_u16, u16_at, u32_at};
-use crate::seq::Seq;
-use std::net::Ipv4Addr;
+use super::icmp::Error;
+use super::{Malformed, put_u16, u16_at};
 
-const HEADER_LEN: usize = 8;
+/// Bytes before a message's data.
+pub const HEADER_LEN: usize = 8;
 const ECHO_REPLY: u8 = 0;
 const UNREACHABLE: u8 = 3;
 const ECHO_REQUEST: u8 = 8;
+const TIME_EXCEEDED: u8 = 11;
+const PARAMETER_PROBLEM: u8 = 12;
 
 /// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +18,14 @@ pub enum Message<'a> {
     /// Asks for its data back.
     EchoRequest,
     /// A packet could not be delivered.
-    Unreachable {
-        /// What could not be reached: 0 network, 1 host, 2 protocol, 3 port,
-        /// 4 fragmentation needed.
-        code: u8,
+    Error {
+        /// Why.
+        error: Error,
         /// The start of the packet.
         original: &'a [u8],
     },
-    /// Anything else.
+    /// Anything else: Source Quench among it, which is to be discarded in silence
+    /// (RFC 9293 section 3.9.2.2, MUST-55; RFC 6633).
     Other,
 }
 
@@ -36,14 +38,32 @@ impl Message<'_> {
         if Sum::default().add_bytes(message).fold() != 0xffff {
             return Err(Malformed::Checksum);
         }
-        Ok(match message[0] {
-            ECHO_REQUEST if message[1] == 0 => Message::EchoRequest,
-            UNREACHABLE => Message::Unreachable {
-                code: message[1],
-                original: &message[HEADER_LEN..],
+        let error = match (message[0], message[1]) {
+            (ECHO_REQUEST, 0) => return Ok(Message::EchoRequest),
+            (UNREACHABLE, 4) => Error::PacketTooBig {
+                mtu: u16_at(message, 6).into(),
             },
-            _ => Message::Other,
+            (UNREACHABLE, code) => unreachable_error(code),
+            (TIME_EXCEEDED, _) => Error::TimeExceeded,
+            (PARAMETER_PROBLEM, _) => Error::ParameterProblem,
+            _ => return Ok(Message::Other),
+        };
+        Ok(Message::Error {
+            error,
+            original: &message[HEADER_LEN..],
         })
+    }
+}
+
+/// RFC 792 for codes to 5, RFC 1122 section 3.2.2.1 for those to 12, RFC 1812
+/// section 5.2.7.1 for the rest.
+fn unreachable_error(code: u8) -> Error {
+    match code {
+        0 | 6 | 11 => Error::NetworkUnreachable,
+        2 => Error::ProtocolUnreachable,
+        3 => Error::PortUnreachable,
+        9 | 10 | 13 => Error::Prohibited,
+        _ => Error::HostUnreachable,
     }
 }
 
@@ -53,41 +73,6 @@ pub fn make_echo_reply(message: &mut [u8]) {
     put_u16(message, 2, 0);
     let checksum = Sum::default().add_bytes(message).complement();
     put_u16(message, 2, checksum);
-}
-
-/// The TCP segment that an error message quotes: the first 8 bytes of its header
-/// are always there (RFC 792; RFC 5927 section 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Embedded {
-    /// Who sent it: this host, if it is ours.
-    pub source: Ipv4Addr,
-    /// Who it was for.
-    pub destination: Ipv4Addr,
-    /// TCP source port.
-    pub source_port: u16,
-    /// TCP destination port.
-    pub destination_port: u16,
-    /// Sequence number.
-    pub seq: Seq,
-}
-
-/// The quoted segment, if it is one of TCP. Its total length is not looked at:
-/// a quote is shorter than the packet was.
-pub fn embedded_tcp(original: &[u8]) -> Option<Embedded> {
-    let first = *original.first()?;
-    let header_len = usize::from(first & 0xf) * 4;
-    let is_ipv4 = first >> 4 == 4 && header_len >= super::ipv4::HEADER_LEN;
-    let tcp = original
-        .get(header_len..header_len + 8)
-        .filter(|_| is_ipv4)?;
-    let is_first_fragment = u16_at(original, 6) & 0x1fff == 0;
-    (original[9] == super::ipv4::PROTOCOL_TCP && is_first_fragment).then(|| Embedded {
-        source: ipv4_at(original, 12),
-        destination: ipv4_at(original, 16),
-        source_port: u16_at(tcp, 0),
-        destination_port: u16_at(tcp, 2),
-        seq: Seq(u32_at(tcp, 4)),
-    })
 }
 
 #[cfg(test)]
@@ -116,32 +101,27 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_names_the_flow_and_the_sequence_number() {
-        let mut original = vec![0; 28];
-        original[0] = 0x45;
-        original[9] = 6;
-        original[12..20].copy_from_slice(&[198, 18, 0, 1, 198, 18, 0, 2]);
-        original[20..28].copy_from_slice(&[0x04, 0x00, 0x00, 0x50, 0, 0, 1, 0]);
-        let message = with_checksum([&[3, 3, 0, 0, 0, 0, 0, 0], &original[..]].concat());
-        let Ok(Message::Unreachable {
-            code: 3,
-            original: quote,
-        }) = Message::parse(&message)
-        else {
-            panic!()
-        };
-        let embedded = embedded_tcp(quote).unwrap();
-        assert_eq!(
-            (
-                embedded.source_port,
-                embedded.destination_port,
-                embedded.seq
-            ),
-            (1_024, 80, Seq(256))
-        );
-        assert_eq!(embedded_tcp(&quote[..27]), None, "the quote is too short");
-        original[9] = 17;
-        assert_eq!(embedded_tcp(&original), None, "not TCP");
+    fn errors_are_told_apart_by_type_and_code() {
+        for (kind, code, expected) in [
+            (3, 0, Some(Error::NetworkUnreachable)),
+            (3, 1, Some(Error::HostUnreachable)),
+            (3, 2, Some(Error::ProtocolUnreachable)),
+            (3, 3, Some(Error::PortUnreachable)),
+            (3, 4, Some(Error::PacketTooBig { mtu: 1_400 })),
+            (3, 5, Some(Error::HostUnreachable)),
+            (3, 13, Some(Error::Prohibited)),
+            (11, 0, Some(Error::TimeExceeded)),
+            (12, 0, Some(Error::ParameterProblem)),
+            (4, 0, None), // Source Quench
+            (5, 1, None), // Redirect: there is one gateway
+        ] {
+            let message = with_checksum(vec![kind, code, 0, 0, 0, 0, 0x05, 0x78, b'q']);
+            let expected = expected.map_or(Message::Other, |error| Message::Error {
+                error,
+                original: b"q",
+            });
+            assert_eq!(Message::parse(&message), Ok(expected), "{kind} {code}");
+        }
     }
 
     proptest! {
@@ -149,7 +129,20 @@ mod tests {
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 8..80)) {
             let _ = Message::parse(&bytes[..4]);
             let _ = Message::parse(&with_checksum(bytes.clone()));
-            let _ = embedded_tcp(&bytes);
+        }
+
+        #[test]
+        fn another_implementation_reads_the_reply(id: u16, seq: u16, data in prop::collection::vec(any::<u8>(), 0..64)) {
+            let header = etherparse::IcmpEchoHeader { id, seq };
+            let mut message = Vec::new();
+            etherparse::Icmpv4Header::with_checksum(etherparse::Icmpv4Type::EchoRequest(header), &data).write(&mut message).unwrap();
+            message.extend(&data);
+            prop_assert_eq!(Message::parse(&message), Ok(Message::EchoRequest));
+            make_echo_reply(&mut message);
+            let (theirs, rest) = etherparse::Icmpv4Header::from_slice(&message).unwrap();
+            prop_assert_eq!(&theirs.icmp_type, &etherparse::Icmpv4Type::EchoReply(header));
+            prop_assert_eq!(theirs.checksum, theirs.icmp_type.calc_checksum(rest));
+            prop_assert_eq!(rest, &data[..]);
         }
     }
 }

@@ -32,8 +32,9 @@ pub struct Header {
 
 impl Header {
     /// Splits a packet into header and payload. What lies after the total length
-    /// is padding and not part of the payload. Options are passed over
-    /// (RFC 9293 section 3.9.2, MUST-50; source routes are not followed, RFC 7126).
+    /// is padding and not part of the payload. Options are passed over (RFC 9293
+    /// section 3.9.2, MUST-50); a packet with a source route is refused (RFC 7126
+    /// sections 4.3 and 4.4).
     #[inline]
     pub fn parse(packet: &[u8]) -> Result<(Header, &[u8]), Malformed> {
         if packet.len() < HEADER_LEN {
@@ -56,6 +57,7 @@ impl Header {
         if u16_at(packet, 6) & MORE_FRAGMENTS_OR_OFFSET != 0 {
             return Err(Malformed::Fragment);
         }
+        check_options(&packet[HEADER_LEN..header_len])?;
         let payload = &packet[header_len..total_len];
         let header = Header {
             source: ipv4_at(packet, 12),
@@ -90,6 +92,29 @@ impl Header {
         let checksum = Sum::default().add_bytes(header).complement();
         put_u16(header, 10, checksum);
     }
+}
+
+/// Options end in the header (RFC 791 section 3.1) and route nothing.
+fn check_options(mut bytes: &[u8]) -> Result<(), Malformed> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const LOOSE_SOURCE_ROUTE: u8 = 131;
+    const STRICT_SOURCE_ROUTE: u8 = 137;
+    while let [kind, rest @ ..] = bytes {
+        match *kind {
+            END => break,
+            NO_OPERATION => bytes = rest,
+            LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(Malformed::SourceRoute),
+            _ => {
+                let len = usize::from(*rest.first().ok_or(Malformed::Option)?);
+                bytes = bytes
+                    .get(len..)
+                    .filter(|_| len >= 2)
+                    .ok_or(Malformed::Option)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The pseudo-header's part of a TCP checksum (RFC 9293 section 3.1).
@@ -186,6 +211,29 @@ mod tests {
     fn options_are_passed_over() {
         let with_options = changed(packet(&[1, 1, 1, 0, b'x']), |p| p[0] = 0x46);
         assert_eq!(Header::parse(&with_options).unwrap().1, b"x");
+    }
+
+    /// Attack case 13, and lengths that would never end.
+    #[test]
+    fn source_routes_and_endless_options_are_refused() {
+        let refused = |options: [u8; 4]| {
+            let bytes = changed(packet(&options), |p| p[0] = 0x46);
+            Header::parse(&bytes).err()
+        };
+        for route in [131, 137] {
+            assert_eq!(refused([route, 3, 4, 0]), Some(Malformed::SourceRoute));
+            assert_eq!(refused([1, route, 3, 4]), Some(Malformed::SourceRoute));
+        }
+        for len in [0, 1, 5, 255] {
+            assert_eq!(refused([7, len, 4, 0]), Some(Malformed::Option), "{len}");
+        }
+        assert_eq!(refused([1, 1, 1, 7]), Some(Malformed::Option), "no length");
+        assert_eq!(
+            refused([148, 4, 0, 0]),
+            None,
+            "router alert says nothing to a host"
+        );
+        assert_eq!(refused([0, 131, 3, 4]), None, "behind the end");
     }
 
     proptest! {

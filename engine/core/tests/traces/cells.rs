@@ -7,8 +7,7 @@
 
 mod model;
 
-use crate::attack::port_unreachable;
-use crate::peer::{Peer, Seg, Told, seg};
+use crate::peer::{Peer, Seg, Told, port_unreachable, seg};
 use model::{Arriving, Connection, Outcome, Reply};
 use ringmill_core::seq::Seq;
 use ringmill_core::sockets::{Closed, SocketError};
@@ -415,10 +414,10 @@ fn every_timeout_in_every_state_does_what_the_rfc_says() {
     }
 }
 
-/// RFC 9293 section 3.9.2.2 with RFC 5927 section 5.2: an ICMP error ends a
-/// connection in SYN-SENT, and is a soft error everywhere else (MUST-56).
+/// RFC 9293 section 3.9.2.2 with RFC 5927 section 5.2: a hard ICMP error ends a
+/// connection that is opening (SHLD-26), and is a soft error everywhere else.
 #[test]
-fn an_unreachable_peer_ends_syn_sent_alone() {
+fn an_unreachable_port_ends_only_what_is_opening() {
     for &way in WAYS {
         let (mut peer, connection) = reach(way);
         let quoted = peer.iss.unwrap() + connection.snd_una;
@@ -427,7 +426,7 @@ fn an_unreachable_peer_ends_syn_sent_alone() {
         peer.wait_ms(2);
         peer.takes_all();
         let next = match way.to {
-            State::SynSent => State::Closed,
+            State::SynSent | State::SynReceived => connection.rest,
             state => state,
         };
         assert_eq!(state_of(&mut peer, connection.rest), next, "{way:?}");

@@ -1,6 +1,6 @@
 //! Opening connections (RFC 9293 sections 3.5, 3.10.7.2 and 3.10.7.3).
 
-use crate::peer::{PEER, PORT, Peer, Told, seg};
+use crate::peer::{MSS_DEFAULT, PEER, PORT, Peer, Told, seg};
 use ringmill_core::ports::PortRange;
 use ringmill_core::sockets::{Closed, ConnectError, SocketOptions};
 use ringmill_core::stats::DropReason;
@@ -142,12 +142,12 @@ fn a_closed_port_answers_by_reset_and_never_a_reset_by_one() {
     peer.ends_clean();
 }
 
-/// RFC 9293 section 3.7.1: MUST-15 (536 without the option), and a floor under
+/// RFC 9293 section 3.7.1: MUST-15 (536 or 1220 without the option), and a floor under
 /// what a peer may ask for (CVE-2019-11479).
 #[test]
 fn the_segment_size_is_what_the_peer_says_within_reason() {
     for (offered, expected) in [
-        (None, 536),
+        (None, MSS_DEFAULT),
         (Some(1), 88),
         (Some(700), 700),
         (Some(9_000), 1_460),
@@ -255,14 +255,16 @@ fn with_every_port_taken_a_connect_is_refused_here() {
     );
 }
 
-/// RFC 1122 section 2.3.2: three requests, a second apart, then it has failed.
+/// RFC 1122 section 2.3.2, RFC 4861 section 7.2.2: three probes, a second apart,
+/// then it has failed.
 #[test]
-fn a_peer_that_answers_no_arp_is_unreachable_within_seconds() {
+fn a_neighbor_that_answers_no_probe_is_unreachable_within_seconds() {
     let mut peer = Peer::new();
-    peer.answers_arp = false;
+    peer.answers_neighbors = false;
     let mut peer = peer.connecting();
     peer.expects_nothing();
     peer.wait_ms(3_100);
     assert_eq!(peer.told(), [Told::Closed(Closed::Unreachable)]);
+    assert_eq!(peer.asked, 3);
     peer.ends_clean();
 }

@@ -1,5 +1,6 @@
 //! The peer: builds segments by hand, reads what the engine sends, and keeps time.
 
+use crate::FAMILY;
 use ringmill_core::app::App;
 use ringmill_core::driver::memory::MemoryDriver;
 use ringmill_core::frame::{Frame, FramePool};
@@ -10,16 +11,49 @@ use ringmill_core::stack::Config;
 use ringmill_core::stats::{DropReason, Stats};
 use ringmill_core::tcp::State;
 use ringmill_core::time::{Duration, Instant};
-use ringmill_core::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddress};
+use ringmill_core::wire::checksum::Sum;
+use ringmill_core::wire::ethernet::{
+    self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress,
+};
+use ringmill_core::wire::icmpv6::{self, Message};
 use ringmill_core::wire::tcp::{Flags, Header, Options, SackBlock, SackBlocks, Timestamps};
-use ringmill_core::wire::{ChecksumPolicy, arp, ipv4};
+use ringmill_core::wire::{ChecksumPolicy, arp, ip, ipv4, ipv6, ndp};
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-pub(crate) const ENGINE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
-const ENGINE_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
-const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+/// What the engine and the peer speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// An address of the test network in this family.
+pub(crate) const fn host(last: u8) -> IpAddr {
+    match FAMILY {
+        Family::V4 => IpAddr::V4(Ipv4Addr::new(198, 18, 0, last)),
+        Family::V6 => IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last as u16)),
+    }
+}
+
+pub(crate) const ENGINE: IpAddr = host(1);
+pub(crate) const PEER: IpAddr = host(2);
+pub(crate) const ENGINE_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+pub(crate) const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+/// What a peer takes that offers no MSS (RFC 9293 section 3.7.1, MUST-15).
+pub(crate) const MSS_DEFAULT: usize = match FAMILY {
+    Family::V4 => 536,
+    Family::V6 => 1_220,
+};
+/// Bytes of an IP header.
+pub(crate) const IP_LEN: usize = match FAMILY {
+    Family::V4 => ipv4::HEADER_LEN,
+    Family::V6 => ipv6::HEADER_LEN,
+};
+pub(crate) const ICMP: u8 = match FAMILY {
+    Family::V4 => ipv4::PROTOCOL_ICMP,
+    Family::V6 => ipv6::PROTOCOL_ICMP,
+};
 /// The peer's initial sequence number: near the wrap, so that every trace
 /// that carries data crosses it.
 const PEER_ISN: Seq = Seq(u32::MAX - 9);
@@ -181,7 +215,12 @@ pub(crate) struct Peer {
     /// The engine's initial sequence number, once it has shown one.
     pub(crate) iss: Option<Seq>,
     sent: VecDeque<(Header, Vec<u8>)>,
-    pub(crate) answers_arp: bool,
+    /// Whole frames without TCP: answers to ARP, solicitations and echo requests.
+    others: Vec<Vec<u8>>,
+    /// The probes for neighbours that came.
+    pub(crate) asked: usize,
+    /// The peer answers them.
+    pub(crate) answers_neighbors: bool,
 }
 
 impl Peer {
@@ -191,7 +230,13 @@ impl Peer {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Peer {
-        let mut config = Config::new(ENGINE_MAC, ENGINE, 24);
+        let mut config = Config::new(
+            ENGINE_MAC,
+            ENGINE,
+            if FAMILY == Family::V4 { 24 } else { 64 },
+        );
+        // The same segments fit for both.
+        config.mtu = 1_480 + u16::try_from(IP_LEN).unwrap();
         config.tcp.max_connections = 64;
         config.tcp.max_half_open = 4;
         config.tcp.max_time_wait = 64;
@@ -212,7 +257,9 @@ impl Peer {
             engine_port: PORT,
             iss: None,
             sent: VecDeque::new(),
-            answers_arp: true,
+            others: Vec::new(),
+            asked: 0,
+            answers_neighbors: true,
         }
     }
 
@@ -466,20 +513,70 @@ impl Peer {
     fn read(&mut self, bytes: &[u8]) {
         let (ethernet, payload) = ethernet::Header::parse(bytes).unwrap();
         if ethernet.ethertype == ETHERTYPE_ARP {
-            let request = arp::Packet::parse(payload).unwrap();
-            if self.answers_arp && request.operation == arp::Operation::Request {
-                self.arrives(&arp_frame(arp::Operation::Reply, PEER, request.sender_ip));
+            let packet = arp::Packet::parse(payload).unwrap();
+            if packet.operation == arp::Operation::Reply {
+                self.others.push(bytes.to_vec());
+                return;
+            }
+            self.asked += 1;
+            if self.answers_neighbors && PEER == packet.target_ip {
+                let reply = arp::Operation::Reply;
+                self.arrives(&arp_frame(reply, packet.target_ip, packet.sender_ip));
             }
             return;
         }
-        assert_eq!(ethernet.destination, PEER_MAC);
-        let (ip, segment) = ipv4::Header::parse(payload).unwrap();
-        assert_eq!((ip.source, ip.destination), (ENGINE, PEER));
-        if ip.protocol == ipv4::PROTOCOL_TCP {
-            let (header, data) =
-                Header::parse(segment, ip.source, ip.destination, ChecksumPolicy::Full).unwrap();
-            self.sent.push_back((header, data.to_vec()));
+        let (protocol, source, destination, segment) = match FAMILY {
+            Family::V4 => {
+                let (ip, payload) = ipv4::Header::parse(payload).unwrap();
+                (
+                    ip.protocol,
+                    ip.source.into(),
+                    ip.destination.into(),
+                    payload,
+                )
+            }
+            Family::V6 => {
+                let (ip, payload) = ipv6::Header::parse(payload).unwrap();
+                (
+                    ip.protocol,
+                    ip.source.into(),
+                    ip.destination.into(),
+                    payload,
+                )
+            }
+        };
+        if protocol != ip::PROTOCOL_TCP {
+            return self.read_icmp(bytes, source, destination, segment);
         }
+        assert_eq!(ethernet.destination, PEER_MAC);
+        assert_eq!((source, destination), (ENGINE, PEER));
+        let (header, data) =
+            Header::parse(segment, source, destination, ChecksumPolicy::Full).unwrap();
+        self.sent.push_back((header, data.to_vec()));
+    }
+
+    fn read_icmp(&mut self, bytes: &[u8], source: IpAddr, destination: IpAddr, message: &[u8]) {
+        if let (IpAddr::V6(source), IpAddr::V6(destination)) = (source, destination)
+            && let Message::Solicitation(asked) =
+                Message::parse(message, source, destination).unwrap()
+        {
+            self.asked += 1;
+            if self.answers_neighbors && PEER == asked.target {
+                self.arrives(&advertisement(asked.target.into(), PEER_MAC, true, true));
+            }
+            return;
+        }
+        self.others.push(bytes.to_vec());
+    }
+
+    /// Answers of the engine that are not TCP, as whole frames.
+    pub(crate) fn takes_others(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.others)
+    }
+
+    /// What was dropped, by reason.
+    pub(crate) fn drops(&self) -> Vec<(DropReason, u64)> {
+        self.stats().drops.iter().collect()
     }
 
     /// The end of a trace: nothing more to say, and nothing held.
@@ -502,18 +599,24 @@ impl Peer {
     }
 }
 
+fn ethernet_frame(destination: MacAddress, ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; ethernet::HEADER_LEN];
+    let header = ethernet::Header {
+        destination,
+        source: PEER_MAC,
+        vlan: None,
+        ethertype,
+    };
+    header.emit(&mut bytes);
+    bytes.extend(payload);
+    bytes
+}
+
 pub(crate) fn arp_frame(
     operation: arp::Operation,
     sender_ip: Ipv4Addr,
     target_ip: Ipv4Addr,
 ) -> Vec<u8> {
-    let mut bytes = vec![0; ethernet::HEADER_LEN + arp::LEN];
-    ethernet::Header {
-        destination: ENGINE_MAC,
-        source: PEER_MAC,
-        ethertype: ETHERTYPE_ARP,
-    }
-    .emit(&mut bytes);
     let packet = arp::Packet {
         operation,
         sender_mac: PEER_MAC,
@@ -521,45 +624,155 @@ pub(crate) fn arp_frame(
         target_mac: ENGINE_MAC,
         target_ip,
     };
-    packet.emit(&mut bytes[ethernet::HEADER_LEN..]);
+    let mut bytes = [0; arp::LEN];
+    packet.emit(&mut bytes);
+    ethernet_frame(ENGINE_MAC, ETHERTYPE_ARP, &bytes)
+}
+
+/// A neighbour that asks for the engine's address, or tells its own: an ARP request
+/// or a solicitation, an ARP reply or an advertisement.
+pub(crate) fn solicitation(source: IpAddr, target: IpAddr, mac: MacAddress) -> Vec<u8> {
+    match (source, target) {
+        (IpAddr::V4(source), IpAddr::V4(target)) => {
+            arp_of(arp_frame(arp::Operation::Request, source, target), mac)
+        }
+        (IpAddr::V6(source), IpAddr::V6(target)) => {
+            let asked = ndp::Solicitation {
+                target,
+                source: Some(mac),
+            };
+            let mut message = [0; ndp::LEN];
+            asked.emit(&mut message);
+            discovery(source, ndp::solicited_node(target), &mut message)
+        }
+        _ => panic!("two families"),
+    }
+}
+
+pub(crate) fn advertisement(
+    of: IpAddr,
+    at: MacAddress,
+    solicited: bool,
+    overrides: bool,
+) -> Vec<u8> {
+    match (of, ENGINE) {
+        (IpAddr::V4(of), IpAddr::V4(engine)) => {
+            arp_of(arp_frame(arp::Operation::Reply, of, engine), at)
+        }
+        (IpAddr::V6(target), IpAddr::V6(engine)) => {
+            let told = ndp::Advertisement {
+                target,
+                at: Some(at),
+                solicited,
+                overrides,
+            };
+            let mut message = [0; ndp::LEN];
+            told.emit(&mut message);
+            discovery(target, engine, &mut message)
+        }
+        _ => panic!("two families"),
+    }
+}
+
+fn arp_of(mut frame: Vec<u8>, mac: MacAddress) -> Vec<u8> {
+    frame[22..28].copy_from_slice(&mac.0);
+    frame
+}
+
+/// A message of neighbour discovery, its checksum made good.
+pub(crate) fn discovery(source: Ipv6Addr, destination: Ipv6Addr, message: &mut [u8]) -> Vec<u8> {
+    icmpv6::seal(message, source, destination);
+    let mut bytes = ip_frame(source, destination, ipv6::PROTOCOL_ICMP, message);
+    bytes[ethernet::HEADER_LEN + 7] = ndp::HOP_LIMIT;
+    if destination.is_multicast() {
+        bytes[..6].copy_from_slice(&ndp::multicast_mac(destination).0);
+    }
     bytes
 }
 
-/// An IPv4 frame to the engine around `payload`.
+/// An IP frame to the engine around `payload`.
 pub(crate) fn ip_frame(
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: impl Into<IpAddr>,
+    destination: impl Into<IpAddr>,
     protocol: u8,
     payload: &[u8],
 ) -> Vec<u8> {
-    let mut bytes = vec![0; ethernet::HEADER_LEN + ipv4::HEADER_LEN];
-    ethernet::Header {
-        destination: ENGINE_MAC,
-        source: PEER_MAC,
-        ethertype: ETHERTYPE_IPV4,
-    }
-    .emit(&mut bytes);
-    let header = ipv4::Header {
+    let (source, destination) = (source.into(), destination.into());
+    let header = ip::Header {
         source,
         destination,
         protocol,
-        ttl: 64,
-        tos: 0,
+        service: ip::Service::default(),
         payload_len: payload.len(),
     };
-    header.emit(&mut bytes[ethernet::HEADER_LEN..]);
-    bytes.extend(payload);
-    bytes
+    let mut packet = vec![0; ip::header_len(destination)];
+    header.emit(&mut packet);
+    packet.extend(payload);
+    let ethertype = if destination.is_ipv4() {
+        ETHERTYPE_IPV4
+    } else {
+        ETHERTYPE_IPV6
+    };
+    ethernet_frame(ENGINE_MAC, ethertype, &packet)
 }
 
 pub(crate) fn frame(
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: impl Into<IpAddr>,
+    destination: impl Into<IpAddr>,
     header: &Header,
     data: &[u8],
 ) -> Vec<u8> {
+    let (source, destination) = (source.into(), destination.into());
     let mut segment = vec![0; header.len()];
     segment.extend(data);
     header.emit(&mut segment, source, destination);
-    ip_frame(source, destination, ipv4::PROTOCOL_TCP, &segment)
+    ip_frame(source, destination, ip::PROTOCOL_TCP, &segment)
 }
+
+/// An ICMP message to the engine in this family, its checksum made good.
+pub(crate) fn icmp_frame(mut message: Vec<u8>) -> Vec<u8> {
+    match (PEER, ENGINE) {
+        (IpAddr::V6(peer), IpAddr::V6(engine)) => icmpv6::seal(&mut message, peer, engine),
+        _ => {
+            message[2..4].fill(0);
+            let sum = Sum::default().add_bytes(&message).complement();
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+    }
+    ip_frame(PEER, ENGINE, ICMP, &message)
+}
+
+/// An ICMP error by type and code, on IPv4 and on IPv6, with the word behind the
+/// checksum, about a segment of the engine that starts with `quoted` and had
+/// `len` bytes of data.
+pub(crate) fn icmp_error(kinds: [(u8, u8); 2], word: u32, quoted: &Header, len: usize) -> Vec<u8> {
+    let (kind, code) = kinds[usize::from(FAMILY == Family::V6)];
+    let original = frame(ENGINE, PEER, quoted, &vec![0; len]);
+    let quote = &original[ethernet::HEADER_LEN..][..IP_LEN + 8];
+    let mut message = vec![kind, code, 0, 0];
+    message.extend(word.to_be_bytes());
+    message.extend(quote);
+    icmp_frame(message)
+}
+
+/// A port unreachable that quotes a segment of the connection at `seq`.
+pub(crate) fn port_unreachable(peer: &Peer, seq: Seq) -> Vec<u8> {
+    icmp_error(PORT_UNREACHABLE, 0, &quoted(peer, seq), 0)
+}
+
+/// A header as the engine sent it towards the peer, at `seq`.
+pub(crate) fn quoted(peer: &Peer, seq: Seq) -> Header {
+    Header {
+        source_port: peer.engine_port,
+        destination_port: peer.port,
+        seq,
+        ack: Seq(0),
+        flags: Flags::ACK,
+        window: 1_000,
+        urgent: 0,
+        options: Options::default(),
+    }
+}
+
+/// Type and code on IPv4 and on IPv6.
+pub(crate) const PORT_UNREACHABLE: [(u8, u8); 2] = [(3, 3), (1, 4)];
