@@ -330,9 +330,8 @@ fn a_path_that_takes_less_gets_smaller_segments() {
     let error = icmp_error(TOO_BIG, mtu, &quoted(&peer, peer.iss.unwrap() + 1), 1_460);
     peer.arrives(&error);
     peer.wait_ms(5_000);
-    let sent = peer.takes_all();
-    assert!(!sent.is_empty(), "it is sent again");
-    assert!(sent.iter().all(|(_, data)| data.len() <= 1_280), "{sent:?}");
+    let largest = peer.takes_all().iter().map(|(_, data)| data.len()).max();
+    assert_eq!(largest, Some(1_280), "it is sent again, in two");
     peer.sends(seg("R").seq(1));
     peer.iss = None;
     peer.port += 1;
@@ -368,14 +367,14 @@ fn a_path_never_shrinks_below_its_floor() {
         peer.wait_ms(0);
         assert_eq!(peer.dropped(DropReason::Icmp), 1);
         peer.arrives(&icmp_error(TOO_BIG, mtu, &quoted(&peer, iss + 1), 1_460));
-        peer.wait_ms(10_000);
+        peer.wait_ms(1_500);
         // 552 - 40 on IPv4; on IPv6 such a word is discarded (RFC 8201 section 4).
+        // What was cut leaves a rest, so the largest counts.
         let least = if FAMILY == Family::V4 { 512 } else { 1_460 };
-        let sent = peer.takes_all();
-        assert!(!sent.is_empty());
+        let largest = peer.takes_all().iter().map(|(_, data)| data.len()).max();
         assert!(
-            sent.iter().all(|(_, data)| data.len() >= least),
-            "{mtu}: {sent:?}"
+            largest.is_some_and(|len| len >= least),
+            "{mtu}: {largest:?}"
         );
     }
 }

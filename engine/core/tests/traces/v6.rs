@@ -11,6 +11,7 @@ mod ipv6;
 mod loss;
 mod network;
 mod open;
+mod path;
 mod peer;
 mod sack;
 
