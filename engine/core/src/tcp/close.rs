@@ -61,7 +61,7 @@ impl Tcp {
         };
         tcb.set(TcbFlags::ORPHAN);
         if tcb.on(event) == Action::SendReset {
-            self.shared.reset_connection(tcb);
+            self.shared.reset_connection(cx.now, tcb);
         }
         self.finish(cx, index, Closed::Aborted);
     }

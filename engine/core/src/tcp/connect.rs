@@ -127,6 +127,7 @@ impl Shared {
     pub(crate) fn make_tcb(&mut self, opening: &Opening) -> Tcb {
         self.next_generation = self.next_generation.wrapping_add(1);
         let mut tcb = Tcb::new(opening, self.next_generation, self.mss(&opening.key));
+        tcb.quick_acks = self.config.quick_acks;
         if opening.options.nodelay {
             tcb.set(TcbFlags::NODELAY);
         }

@@ -63,6 +63,8 @@ pub(crate) struct Delivered {
     pub(crate) bytes: u32,
     /// The segment sent last of those delivered; what RACK goes by.
     pub(crate) newest: Option<Sent>,
+    /// When the segment with the highest number of those delivered was sent.
+    pub(crate) last_us: Option<u32>,
     /// A segment below one that had been delivered before, sent only once: the
     /// network reorders.
     pub(crate) lowest_reordered: Option<Seq>,
@@ -73,6 +75,7 @@ pub(crate) struct Delivered {
 impl Delivered {
     fn add(&mut self, sent: &Sent) {
         self.bytes += sent.len();
+        self.last_us = Some(sent.sent_us);
         if self
             .newest
             .is_none_or(|newest| newest.is_sent_before(sent.sent_us, sent.end))

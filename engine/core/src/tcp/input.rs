@@ -214,6 +214,7 @@ impl Shared {
         }
         self.check_syn(cx, tcb, segment)?;
         self.check_ack(cx, index, tcb, segment)?;
+        Self::keep_timestamp(cx.now, tcb, segment);
         let verdict = self.after_ack(cx, tcb);
         if verdict != Verdict::Stays {
             return Ok(verdict);
@@ -257,16 +258,21 @@ impl Shared {
             }
             return Err(DropReason::OutOfWindow);
         }
-        // RFC 7323 section 4.3: from the segment that holds Last.ACK.sent.
-        if let Some(timestamps) = options.timestamps
+        Ok(())
+    }
+
+    /// TS.Recent, from the segment that holds Last.ACK.sent (RFC 7323 section 4.3),
+    /// and only once its ACK field was found good: who guesses a sequence number
+    /// in the window can't have the peer's own segments refused by PAWS.
+    fn keep_timestamp(now: Instant, tcb: &mut Tcb, segment: &Segment) {
+        if let Some(timestamps) = segment.header.options.timestamps
             && tcb.is(TcbFlags::TIMESTAMPS)
-            && seq.precedes_or_is(tcb.last_ack_sent)
+            && segment.header.seq.precedes_or_is(tcb.last_ack_sent)
             && Seq(timestamps.value).follows_or_is(Seq(tcb.ts_recent))
         {
             tcb.ts_recent = timestamps.value;
-            tcb.ts_recent_at = Minutes::at(cx.now);
+            tcb.ts_recent_at = Minutes::at(now);
         }
-        Ok(())
     }
 
     /// Second: RST, which must hit RCV.NXT exactly (RFC 5961 section 3.2).

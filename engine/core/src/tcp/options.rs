@@ -44,6 +44,9 @@ pub struct TcpConfig {
     pub rto: RtoBounds,
     /// A delayed ACK waits this long; less than 0.5 s (RFC 9293, MUST-40).
     pub delayed_ack: Duration,
+    /// Segments of a new connection that are acknowledged without delay, so that
+    /// the peer's slow start is not held up; Linux has 16.
+    pub quick_acks: u8,
     /// MSL: TIME-WAIT lasts twice this (RFC 9293 section 3.4.2). 30 s as Linux
     /// has it; the RFC's own value is 2 min.
     pub msl: Duration,
@@ -79,6 +82,7 @@ impl Default for TcpConfig {
             mtu_probing: true,
             rto: RtoBounds::default(),
             delayed_ack: Duration::from_millis(40),
+            quick_acks: 0,
             msl: Duration::from_secs(30),
             fin_wait_2: Duration::from_secs(60),
             retransmits_max: 15,

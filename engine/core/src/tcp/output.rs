@@ -365,9 +365,10 @@ impl Shared {
         }
         // RFC 6298 (5.1); a window probe has its own timer, and a tail loss probe
         // is always some time after the last segment.
-        let is_new_tail = plan.kind == Kind::New && tcb.timer == Timer::Probe;
-        if plan.kind != Kind::Probe && (tcb.timer.is_off_flight() || is_new_tail) {
+        if plan.kind != Kind::Probe && tcb.timer.is_off_flight() {
             self.arm_for_flight(now, tcb);
+        } else if plan.kind == Kind::New {
+            self.arm_for_tail(now, tcb);
         }
     }
 

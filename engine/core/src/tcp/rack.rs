@@ -60,7 +60,11 @@ impl Rack {
             // The original may have arrived: it tells nothing of the retransmission.
             return;
         }
-        self.rtt_us = rtt_us;
+        // The RFC takes the round trip of the newest. Where one acknowledgment
+        // delivers a retransmission and older segments behind it, Linux waits for
+        // those that are still out as long as the older ones took.
+        let last_us = delivered.last_us.unwrap_or(newest.sent_us);
+        self.rtt_us = now_us.wrapping_sub(last_us).max(rtt_us);
         let is_later = self.newest.is_none_or(|(sent_us, end)| {
             let (a, b) = (Seq(newest.sent_us), Seq(sent_us));
             a.follows(b) || (a == b && newest.end.follows(end))

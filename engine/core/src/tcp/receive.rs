@@ -164,7 +164,9 @@ impl Shared {
     /// the second full-sized segment, else soon.
     fn acknowledge_later(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
         let unacknowledged = tcb.rcv_nxt.bytes_since(tcb.last_ack_sent);
-        if unacknowledged >= 2 * u32::from(tcb.mss) {
+        let is_early = tcb.quick_acks > 0;
+        tcb.quick_acks = tcb.quick_acks.saturating_sub(1);
+        if is_early || unacknowledged >= 2 * u32::from(tcb.mss) {
             self.acknowledge(cx, index, tcb);
         } else if !tcb.is(TcbFlags::ACK_DELAYED) {
             tcb.set(TcbFlags::ACK_DELAYED);
@@ -305,11 +307,7 @@ impl Shared {
     /// that is worth a segment to the peer (RFC 9293 section 3.8.6.2.2, MUST-39)
     /// and never back (section 3.8.6, SHLD-14).
     pub(crate) fn advertise(&self, tcb: &mut Tcb) -> u16 {
-        let space = self
-            .config
-            .receive_buffer
-            .saturating_sub(tcb.receive_queued);
-        let edge = tcb.rcv_nxt + space;
+        let edge = tcb.rcv_nxt + self.space(tcb);
         let worth = u32::from(tcb.mss).min(self.config.receive_buffer / 2);
         let target = if edge.distance_from(tcb.rcv_edge) >= worth.cast_signed() {
             edge
@@ -325,14 +323,19 @@ impl Shared {
         field
     }
 
+    /// What can be received now, as far as the window field can tell it.
+    fn space(&self, tcb: &Tcb) -> u32 {
+        let most = u32::from(u16::MAX) << tcb.rcv_scale();
+        self.config
+            .receive_buffer
+            .saturating_sub(tcb.receive_queued)
+            .min(most)
+    }
+
     /// The application has consumed data: tell the peer when the window has
     /// opened by two segments or half the buffer.
     pub(crate) fn consumed(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
-        let space = self
-            .config
-            .receive_buffer
-            .saturating_sub(tcb.receive_queued);
-        let gain = (tcb.rcv_nxt + space).distance_from(tcb.rcv_edge);
+        let gain = (tcb.rcv_nxt + self.space(tcb)).distance_from(tcb.rcv_edge);
         let worth = (2 * u32::from(tcb.mss)).min(self.config.receive_buffer / 2);
         if gain >= worth.cast_signed() && tcb.state.may_receive() {
             self.acknowledge(cx, index, tcb);

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! RFC 2018, RFC 2883 and RFC 8985 where the peer acknowledges selectively;
-//! RFC 6582 where it does not. RFC 6937 while in Recovery; RFC 3522 and RFC 4015,
+//! RFC 6582 where it does not. RFC 9937 while in Recovery; RFC 3522 and RFC 4015,
 //! and RFC 3708, take back what was not needed.
 
 use super::cold::Cold;
@@ -76,7 +76,7 @@ pub(crate) struct Recovery {
     recover: Option<Seq>,
     /// Duplicate acknowledgments of a peer without SACK.
     pub(crate) duplicates: u32,
-    /// RFC 6937 section 3.
+    /// RFC 9937 section 6.
     prr_delivered: u32,
     prr_out: u32,
     recover_fs: u32,
@@ -190,7 +190,7 @@ impl Shared {
                 after = block.right;
             }
         } else if acked > 0 {
-            // RFC 6937 section 3: what the duplicates said has been counted already.
+            // RFC 9937 section 5: what the duplicates said has been counted already.
             let segments = acked.div_ceil(mss).saturating_sub(1);
             let counted = cold.recovery.duplicates.min(segments);
             cold.recovery.duplicates -= counted;
@@ -254,7 +254,9 @@ impl Shared {
     fn recover(&mut self, now: Instant, tcb: &mut Tcb, ack: &Ack) {
         self.take_back(tcb, ack);
         self.end_recovery(tcb);
-        self.detect_loss(now, tcb, ack);
+        let is_more_lost = self.detect_loss(now, tcb, ack);
+        // SafeACK (RFC 9937 section 6).
+        let is_safe = ack.acked > 0 && !is_more_lost;
         let (una, nxt, mss) = (tcb.snd_una, tcb.snd_nxt, u32::from(tcb.mss));
         let srtt = tcb.rtt.smoothed().unwrap_or_default();
         let Some(cold) = tcb.cold.as_deref_mut() else {
@@ -264,7 +266,9 @@ impl Shared {
         if cold.recovery.mode == Mode::Recovery {
             let pipe = cold.pipe(tcb.mss);
             let ssthresh = tcb.congestion.ssthresh;
-            tcb.congestion.cwnd = cold.recovery.prr(pipe, ssthresh, ack.delivered.bytes, mss);
+            let extra = if is_safe { mss } else { 0 };
+            let delivered = ack.delivered.bytes;
+            tcb.congestion.cwnd = cold.recovery.prr(pipe, ssthresh, delivered, extra, mss);
         } else if ack.acked > 0 && was_used {
             let acked = Acked {
                 now,
@@ -326,7 +330,7 @@ impl Shared {
             return;
         }
         if recovery.mode == Mode::Recovery {
-            // RFC 6937 section 3, at the end of recovery.
+            // RFC 9937 section 6, at the end of recovery.
             tcb.congestion.cwnd = tcb.congestion.ssthresh;
         }
         recovery.mode = Mode::Open;
@@ -337,12 +341,12 @@ impl Shared {
         }
     }
 
-    /// Finds out what is lost, and begins to repair it.
-    fn detect_loss(&mut self, now: Instant, tcb: &mut Tcb, ack: &Ack) {
+    /// Finds out what is lost, and begins to repair it: is there more of it?
+    fn detect_loss(&mut self, now: Instant, tcb: &mut Tcb, ack: &Ack) -> bool {
         let has_sack = tcb.is(TcbFlags::SACK);
         let moment = moment(now, tcb);
         let Some(cold) = tcb.cold.as_deref_mut() else {
-            return;
+            return false;
         };
         let lost_before = cold.flight.lost();
         if has_sack {
@@ -370,9 +374,10 @@ impl Shared {
         if lost > 0 && mode == Mode::Open && !is_probe {
             self.enter_recovery(tcb);
         }
+        lost > 0
     }
 
-    /// RFC 5681 section 3.2, RFC 6675 section 5, RFC 6937 section 3.
+    /// RFC 5681 section 3.2, RFC 6675 section 5, RFC 9937 section 6.
     fn enter_recovery(&mut self, tcb: &mut Tcb) {
         let algorithm = self.config.congestion;
         let nxt = tcb.snd_nxt;
@@ -413,7 +418,7 @@ impl Shared {
         };
         if cold.recovery.mode == Mode::Recovery {
             let pipe = cold.pipe(tcb.mss);
-            tcb.congestion.cwnd = cold.recovery.prr(pipe, tcb.congestion.ssthresh, 0, mss);
+            tcb.congestion.cwnd = cold.recovery.prr(pipe, tcb.congestion.ssthresh, 0, 0, mss);
         }
         self.arm_for_flight(now, tcb);
     }
@@ -518,6 +523,23 @@ impl Shared {
         }
     }
 
+    /// A new segment is the last one now, and the probe timer counts from it on
+    /// (RFC 8985 section 7.2). The retransmission timer counts from the first (RFC
+    /// 6298 (5.1)): the probe only comes before it.
+    pub(crate) fn arm_for_tail(&mut self, now: Instant, tcb: &mut Tcb) {
+        if tcb.timer == Timer::Probe {
+            return self.arm_for_flight(now, tcb);
+        }
+        let pto = tcb.cold().and_then(|cold| self.probe_timeout(tcb, cold));
+        let left = Duration::from_millis(u64::from(tcb.timer_at.until(now)));
+        if let Some(pto) = pto
+            && tcb.timer == Timer::Retransmit
+            && pto < left
+        {
+            tcb.arm(Timer::Probe, now, pto);
+        }
+    }
+
     /// PTO (RFC 8985 section 7.2); none while a probe is out, while losses are
     /// repaired, and for a peer without SACK.
     fn probe_timeout(&self, tcb: &Tcb, cold: &Cold) -> Option<Duration> {
@@ -610,9 +632,10 @@ impl Recovery {
         }
     }
 
-    /// cwnd by proportional rate reduction with slow start reduction bound
-    /// (RFC 6937 section 3.1).
-    fn prr(&mut self, pipe: u32, ssthresh: u32, delivered: u32, mss: u32) -> u32 {
+    /// cwnd by proportional rate reduction (RFC 9937 section 6): `extra` is a segment
+    /// where the acknowledgment is safe (slow start reduction bound), or nothing
+    /// (conservative reduction bound).
+    fn prr(&mut self, pipe: u32, ssthresh: u32, delivered: u32, extra: u32, mss: u32) -> u32 {
         self.prr_delivered = self.prr_delivered.saturating_add(delivered);
         let count = if pipe > ssthresh {
             let share = u64::from(self.prr_delivered) * u64::from(ssthresh);
@@ -622,7 +645,7 @@ impl Recovery {
                 .saturating_sub(self.prr_out)
         } else {
             let owed = self.prr_delivered.saturating_sub(self.prr_out);
-            let limit = owed.max(delivered).saturating_add(mss);
+            let limit = owed.max(delivered).saturating_add(extra);
             (ssthresh - pipe).min(limit)
         };
         // Fast retransmission sends one segment at any rate (RFC 5681 section 3.2).

@@ -44,8 +44,18 @@ impl Shared {
     }
 
     /// Aborts towards the peer of a synchronized connection (RFC 9293 section 3.10.5).
-    pub(crate) fn reset_connection(&mut self, tcb: &Tcb) {
-        self.send_reset(tcb.key, tcb.snd_nxt, Some(tcb.rcv_nxt));
+    pub(crate) fn reset_connection(&mut self, now: Instant, tcb: &Tcb) {
+        let header = header(
+            tcb.key,
+            Flags::RST | Flags::ACK,
+            tcb.snd_nxt,
+            tcb.rcv_nxt,
+            0,
+            // RFC 7323 section 3.2: a RST SHOULD carry timestamps too.
+            self.options_of(now, tcb),
+        );
+        self.stats.resets_out += 1;
+        self.reply(tcb.key, header);
     }
 
     /// Queues a challenge ACK (RFC 5961 section 3.2).

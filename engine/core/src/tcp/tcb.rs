@@ -221,6 +221,8 @@ pub(crate) struct Tcb {
     pub(crate) backoff: u8,
     /// What was reported last and ended nothing.
     pub(crate) soft_error: Option<SoftError>,
+    /// Segments that are still acknowledged without delay.
+    pub(crate) quick_acks: u8,
 }
 
 // Whole cache lines, and the slab's `Option` costs nothing on top.
@@ -261,6 +263,7 @@ impl Tcb {
             scales: 0,
             backoff: 0,
             soft_error: None,
+            quick_acks: 0,
         }
     }
 

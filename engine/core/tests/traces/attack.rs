@@ -119,3 +119,17 @@ fn mend_checksums(bytes: &mut [u8]) {
     let sum = pseudo.add_bytes(segment).complement();
     segment[16..18].copy_from_slice(&sum.to_be_bytes());
 }
+
+/// A guess that hits the window but acknowledges what was never sent changes
+/// nothing: neither the stream nor the timestamp that PAWS judges by.
+#[test]
+fn a_segment_with_an_impossible_ack_leaves_no_timestamp_behind() {
+    let mut peer = Peer::with(|_| ()).listening().handshake_any();
+    let forged = seg("FA").seq(1).ack(9_999).win(65_535).ts(200_000, 0);
+    peer.sends(forged);
+    assert_eq!(peer.dropped(DropReason::BadAck), 1);
+    peer.takes_all();
+    peer.sends(seg("A").seq(1).ack(1).win(65_535).ts(2, 0).data(b"real"));
+    assert_eq!(peer.dropped(DropReason::Paws), 0);
+    assert_eq!(peer.engine_reads(), b"real");
+}

@@ -5,6 +5,7 @@ use ringmill_core::sockets::Closed;
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
 use ringmill_core::time::Duration;
+use ringmill_core::wire::tcp::Flags;
 
 /// RFC 9293 section 3.6, figure 12.
 #[test]
@@ -267,4 +268,15 @@ fn a_lost_fin_is_sent_again() {
     peer.sends(seg("FA").seq(1).ack(2));
     peer.expects(seg("A").seq(2).ack(2));
     peer.ends_clean();
+}
+
+/// RFC 7323 section 3.2: the RST of a connection with timestamps has them too.
+#[test]
+fn a_reset_carries_timestamps_where_they_were_negotiated() {
+    let mut peer = Peer::with(|_| ()).listening().handshake_any();
+    let id = peer.id();
+    peer.sockets(|_, sockets| sockets.abort(id));
+    let (reset, _) = peer.takes_all().pop().unwrap();
+    assert!(reset.flags.contains(Flags::RST));
+    assert_eq!(reset.options.timestamps.map(|t| t.echo), Some(1));
 }

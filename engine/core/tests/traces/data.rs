@@ -253,3 +253,40 @@ fn a_full_send_buffer_would_block_and_says_when_it_no_longer_does() {
     peer.sends(seg("A").seq(1).ack(8_761));
     assert_eq!(peer.sockets(|_, sockets| sockets.send(id, b"x")), Ok(1));
 }
+
+/// A new connection's first segments can be acknowledged at once, as Linux does it
+/// for the peer's slow start; those after them wait for a second one.
+#[test]
+fn the_first_acknowledgments_can_be_quick() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.quick_acks = 2;
+    })
+    .listening()
+    .handshake();
+    peer.sends(seg("A").seq(1).ack(1).data(b"a"));
+    peer.expects(seg("A").seq(1).ack(2));
+    peer.sends(seg("A").seq(2).ack(1).data(b"b"));
+    peer.expects(seg("A").seq(1).ack(3));
+    peer.sends(seg("A").seq(3).ack(1).data(b"c"));
+    peer.expects_nothing();
+    peer.wait_ms(50);
+    peer.expects(seg("A").seq(1).ack(4));
+}
+
+/// A window that the field can't tell is not announced: reading calls for no
+/// segment where the peer does not scale (RFC 7323 section 2.2).
+#[test]
+fn without_scaling_a_large_buffer_calls_for_no_updates() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.receive_buffer = 1 << 20;
+    })
+    .listening()
+    .handshake();
+    peer.sends(seg("A").seq(1).ack(1).data(b"read"));
+    peer.wait_ms(50);
+    peer.expects(seg("A").seq(1).ack(5).win(65_531));
+    assert_eq!(peer.engine_reads(), b"read");
+    peer.expects_nothing();
+}

@@ -1,6 +1,6 @@
 //! Selective acknowledgments both ways (RFC 2018, RFC 2883), and what is made of
 //! them: RACK and tail loss probes (RFC 8985), proportional rate reduction
-//! (RFC 6937), responses taken back (RFC 4015, RFC 3708).
+//! (RFC 9937), responses taken back (RFC 4015, RFC 3708).
 //!
 //! The engine's segments are 1,460 bytes, numbered n = 0, 1, .. from sequence
 //! number 1 on.
@@ -176,6 +176,8 @@ fn a_lost_tail_is_probed_for_and_repaired_without_a_timeout() {
     peer.sends(ack(7, &[(9, 10)]));
     peer.wait_ms(30);
     peer.expects(segment(7));
+    peer.wait_ms(100);
+    peer.sends(ack(8, &[(9, 10)]));
     peer.expects(segment(8));
     peer.wait_ms(100);
     peer.sends(ack(10, &[]));
@@ -184,6 +186,34 @@ fn a_lost_tail_is_probed_for_and_repaired_without_a_timeout() {
         (tcp.tail_probes, tcp.rto_expired, tcp.retransmits),
         (1, 0, 3)
     );
+}
+
+/// The whole window is lost. Its first segment alone would have been waited for
+/// longer than a timeout takes (RFC 8985 section 7.2); the last one is not.
+#[test]
+fn a_lost_window_is_probed_for_from_its_last_segment_on() {
+    let mut peer = ten_in_flight(14_600);
+    peer.wait_ms(90);
+    peer.expects_nothing();
+    peer.wait_ms(20);
+    peer.expects(segment(9));
+    assert_eq!(peer.stats().tcp.rto_expired, 0);
+}
+
+/// RFC 9937 section 6: while acknowledgments show more loss, one segment goes for
+/// each that was delivered; the extra one is for those that show progress alone.
+#[test]
+fn repair_goes_faster_only_while_nothing_more_is_lost() {
+    let mut peer = ten_in_flight(14_600);
+    peer.sends(ack(0, &[(1, 2)]));
+    peer.sends(ack(0, &[(1, 3)]));
+    peer.expects_nothing();
+    peer.sends(ack(0, &[(8, 9), (1, 3)]));
+    peer.expects(segment(0));
+    peer.expects_nothing();
+    peer.sends(ack(3, &[(8, 9)]));
+    peer.expects(segment(3));
+    peer.expects(segment(4));
 }
 
 /// RFC 2883 and RFC 3708: the peer reports that what was sent again had arrived;
