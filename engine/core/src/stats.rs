@@ -210,6 +210,10 @@ counters! {
         tail_probes,
         /// Responses to losses that were none, and were taken back (RFC 4015).
         spurious,
+        /// Data segments that came marked as having met congestion (RFC 3168).
+        ce_received,
+        /// Reductions of the congestion window for such marks.
+        ece_received,
         /// Paths found to swallow large segments (RFC 4821 section 7.7).
         black_holes,
         /// Duplicates that peers reported (RFC 2883).

@@ -23,7 +23,6 @@ pub(crate) struct Segment {
     pub(crate) header: Header,
     pub(crate) payload_len: u32,
     /// The ECN field of the IP header (RFC 3168 section 5): 3 is CE.
-    #[expect(dead_code, reason = "congestion control reads it")]
     pub(crate) ecn: u8,
 }
 
@@ -177,9 +176,13 @@ impl Shared {
             // Simultaneous open (section 3.5, figure 7; MUST-10).
             tcb.on(Event::Syn);
             tcb.set(TcbFlags::SYN_DUE);
+            if self.accepts_ecn(flags) {
+                tcb.set(TcbFlags::ECN);
+            }
             self.queue_output(index, tcb);
             return Ok(Verdict::Stays);
         }
+        self.take_ecn_answer(tcb, flags);
         self.establish(cx.now, tcb, Event::SynAck, options.timestamps);
         self.acknowledge(cx, index, tcb);
         self.notify(index, tcb, Events::CONNECTED);
@@ -323,6 +326,7 @@ impl Shared {
             self.challenge(cx, tcb);
             return Err(DropReason::BadAck);
         }
+        self.take_echo(tcb, segment);
         self.take_ack(cx, index, tcb, segment);
         let window = u32::from(window) << tcb.snd_scale();
         let is_newest = tcb.snd_wl1.precedes_or_is(seq);
@@ -410,6 +414,7 @@ impl Shared {
             // Nobody will ever read it (RFC 9293 section 3.6.1, SHLD-3).
             return Ok(Verdict::Aborts(DropReason::DataAfterClose));
         }
+        self.take_mark(tcb, segment);
         let fin = self.receive(cx, index, tcb, segment, frame)?;
         Ok(if fin {
             Verdict::of(tcb.on(Event::Fin))

@@ -72,6 +72,7 @@ pub(crate) struct HalfOpen {
     mss: Option<u16>,
     window_scale: Option<u8>,
     sack_permitted: bool,
+    ecn: bool,
     listener: ListenerId,
     retransmits: u8,
 }
@@ -249,6 +250,7 @@ impl Tcp {
             mss: header.options.mss,
             window_scale: header.options.window_scale,
             sack_permitted: header.options.sack_permitted,
+            ecn: self.shared.accepts_ecn(header.flags),
             listener,
             retransmits: 0,
         };
@@ -281,9 +283,10 @@ impl Tcp {
             sack_permitted: record.sack_permitted && offer.sack_permitted,
             ..Options::default()
         };
+        let ecn = if record.ecn { Flags::ECE } else { Flags(0) };
         let syn_ack = header(
             record.key,
-            Flags::SYN | Flags::ACK,
+            Flags::SYN | Flags::ACK | ecn,
             record.iss,
             record.irs + 1,
             self.shared.syn_window(),
@@ -368,7 +371,11 @@ impl Tcp {
             key: record.key,
             state: State::Listen,
             iss: record.iss,
-            flags: TcbFlags::default(),
+            flags: if record.ecn {
+                TcbFlags::ECN
+            } else {
+                TcbFlags::default()
+            },
             options: listener.options,
         };
         let mut tcb = self.shared.make_tcb(&opening);

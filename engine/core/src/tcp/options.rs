@@ -1,6 +1,7 @@
 //! What can be set, for a whole shard's TCP and for one socket.
 
 use super::congestion::Algorithm;
+use super::ecn::Ecn;
 use super::rtt::RtoBounds;
 use crate::ports::PortRange;
 use crate::time::Duration;
@@ -37,6 +38,8 @@ pub struct TcpConfig {
     pub sack: bool,
     /// How congestion windows grow (TCP_CONGESTION).
     pub congestion: Algorithm,
+    /// When explicit congestion notification is used (RFC 3168).
+    pub ecn: Ecn,
     /// Look for the path's MTU by probing once large segments time out
     /// (RFC 8899).
     pub mtu_probing: bool,
@@ -79,6 +82,7 @@ impl Default for TcpConfig {
             timestamps: true,
             sack: true,
             congestion: Algorithm::default(),
+            ecn: Ecn::default(),
             mtu_probing: true,
             rto: RtoBounds::default(),
             delayed_ack: Duration::from_millis(40),

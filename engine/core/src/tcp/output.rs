@@ -6,6 +6,7 @@
 //! that can't leave yet was never made.
 
 use super::chunks::{Chunks, List};
+use super::ecn::codepoint;
 use super::input::micros;
 use super::reset::header;
 use super::state::State;
@@ -110,14 +111,19 @@ impl Tcp {
                 shared.schedule(cx.now, index, tcb);
                 return;
             };
-            let header = shared.header_of(cx.now, tcb, &plan);
+            let mut header = shared.header_of(cx.now, tcb, &plan);
+            let (codepoint, flags) = shared.ecn_of(tcb, &plan);
+            header.flags = header.flags | flags;
             let payload = Payload {
                 chunks: &shared.chunks,
                 queue: tcb.send_queue,
                 skip: u64::from(plan.seq.bytes_since(tcb.snd_una)),
                 len: plan.len as usize,
             };
-            let service = Service::default();
+            let service = Service {
+                tos: codepoint,
+                ..Service::default()
+            };
             if !emitter.emit(cx.pool, tcb.key, service, &header, &payload) {
                 break;
             }
@@ -334,6 +340,15 @@ impl Shared {
         )
     }
 
+    /// The ECN codepoint of a segment and the flags that it has besides.
+    fn ecn_of(&self, tcb: &Tcb, plan: &Plan) -> (u8, Flags) {
+        if plan.kind == Kind::Syn {
+            let is_answer = plan.flags.contains(Flags::ACK);
+            return (codepoint::NOT_ECT, self.ecn_of_syn(tcb, is_answer));
+        }
+        tcb.ecn_of(plan.kind == Kind::New && plan.len > 0)
+    }
+
     /// The planned segment has left.
     fn sent(&mut self, now: Instant, tcb: &mut Tcb, plan: &Plan) {
         self.stats.segments_out += 1;
@@ -356,6 +371,9 @@ impl Shared {
         }
         self.record(now, tcb, plan, end);
         if plan.kind == Kind::New {
+            if plan.len > 0 {
+                tcb.unset(TcbFlags::CWR_DUE);
+            }
             Self::note_size(tcb, plan.seq, plan.len);
         }
         if tcb.is(TcbFlags::TAIL_PROBE_DUE) && plan.kind != Kind::Probe {

@@ -82,6 +82,8 @@ pub(crate) struct Recovery {
     recover_fs: u32,
     undo: Option<Undo>,
     probe: Option<Probe>,
+    /// SND.NXT at the last reduction for a mark.
+    reduced: Option<Seq>,
     /// Bytes in flight at most in this window, and where it ends: only a window
     /// that was in use grows (RFC 7661; RFC 5681 section 3.1).
     used: u32,
@@ -606,6 +608,19 @@ impl Shared {
 }
 
 impl Recovery {
+    /// A mark may lower the window: no loss does already, and the last mark was a
+    /// round trip ago (RFC 3168 section 6.1.2).
+    pub(crate) fn may_reduce(&mut self, una: Seq, nxt: Seq) -> bool {
+        let is_new = self
+            .reduced
+            .is_none_or(|reduced| una.follows_or_is(reduced));
+        let may = is_new && self.mode == Mode::Open;
+        if may {
+            self.reduced = Some(nxt);
+        }
+        may
+    }
+
     /// No loss is being repaired.
     pub(crate) fn is_open(&self) -> bool {
         self.mode == Mode::Open

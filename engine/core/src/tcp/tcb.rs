@@ -65,6 +65,12 @@ flags! {
     ESTABLISHED = 16;
     /// Selective acknowledgments were negotiated (RFC 2018 section 2).
     SACK = 17;
+    /// ECN was negotiated (RFC 3168 section 6.1.1).
+    ECN = 18;
+    /// Acknowledgments echo that congestion was experienced.
+    ECE_DUE = 19;
+    /// The next new data says that the window was reduced.
+    CWR_DUE = 20;
 }
 
 /// What the application is to be told, a bit each.

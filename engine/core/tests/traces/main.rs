@@ -12,6 +12,7 @@ mod attack;
 mod cells;
 mod close;
 mod data;
+mod ecn;
 mod ipv4;
 mod loss;
 mod network;

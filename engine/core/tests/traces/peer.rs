@@ -140,6 +140,8 @@ pub(crate) fn seg(letters: &str) -> Seg {
                 'P' => Flags::PSH,
                 'A' => Flags::ACK,
                 'U' => Flags::URG,
+                'E' => Flags::ECE,
+                'C' => Flags::CWR,
                 _ => panic!("no flag {letter}"),
             }
     });
@@ -215,6 +217,8 @@ pub(crate) struct Peer {
     /// The engine's initial sequence number, once it has shown one.
     pub(crate) iss: Option<Seq>,
     sent: VecDeque<(Header, Vec<u8>)>,
+    /// The ECN field of each segment that came, in order.
+    pub(crate) codepoints: Vec<u8>,
     /// Whole frames without TCP: answers to ARP, solicitations and echo requests.
     others: Vec<Vec<u8>>,
     /// The probes for neighbours that came.
@@ -257,6 +261,7 @@ impl Peer {
             engine_port: PORT,
             iss: None,
             sent: VecDeque::new(),
+            codepoints: Vec::new(),
             others: Vec::new(),
             asked: 0,
             answers_neighbors: true,
@@ -553,6 +558,11 @@ impl Peer {
         let (header, data) =
             Header::parse(segment, source, destination, ChecksumPolicy::Full).unwrap();
         self.sent.push_back((header, data.to_vec()));
+        let ip = &bytes[ethernet::HEADER_LEN..];
+        self.codepoints.push(match FAMILY {
+            Family::V4 => ip[1] & 3,
+            Family::V6 => ip[1] >> 4 & 3,
+        });
     }
 
     fn read_icmp(&mut self, bytes: &[u8], source: IpAddr, destination: IpAddr, message: &[u8]) {

@@ -7,6 +7,7 @@ mod attack;
 mod cells;
 mod close;
 mod data;
+mod ecn;
 mod ipv6;
 mod loss;
 mod network;
