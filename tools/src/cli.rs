@@ -28,6 +28,8 @@ pub(crate) enum Command {
     States(StatesArguments),
     /// Print the requirements of RFC 9293: where each is done and tested.
     Requirements(RequirementsArguments),
+    /// Hunt for faults of the engine with seeds, in virtual time.
+    Sim(SimArguments),
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +150,22 @@ pub(crate) struct RequirementsArguments {
     /// Print the attacks and bad input instead, with the tests that send them.
     #[arg(long)]
     pub(crate) attacks: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimArguments {
+    /// How many seeds to run [default: 1 with --seed, else 1000].
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub(crate) seeds: Option<u64>,
+    /// The first seed [default: 0].
+    #[arg(long, value_name = "S", value_parser = values::count)]
+    pub(crate) seed: Option<u64>,
+    /// Threads to run them on [default: one a core].
+    #[arg(long, value_name = "N", value_parser = values::positive)]
+    pub(crate) threads: Option<usize>,
+    /// Print what the first seed stands for and every segment of its run.
+    #[arg(long, conflicts_with_all = ["seeds", "threads"])]
+    pub(crate) trace: bool,
 }
 
 /// How the engine stands in its network.

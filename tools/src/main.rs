@@ -6,6 +6,7 @@
 //! port          interface -> shard      engine    the loop around Shard::step
 //! live          a line a second         report    text and JSON at the end
 //! states        the state machine         requirements  of RFC 9293, where they are done
+//! sim           a hunt for faults in virtual time
 //! ```
 
 mod cli;
@@ -18,6 +19,7 @@ mod port;
 mod report;
 mod requirements;
 mod serve;
+mod sim;
 mod states;
 mod values;
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Load(arguments) => load::run(&arguments),
         Command::States(arguments) => states::run(&arguments),
         Command::Requirements(arguments) => requirements::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
     };
     match outcome {
         Ok(exit) => exit.into(),

@@ -117,3 +117,26 @@ fn the_demo_over_memory_needs_no_privilege_and_says_what_it_is() {
         }
     }
 }
+
+#[test]
+fn a_simulation_says_what_it_did_and_shows_a_seed_again() {
+    let sim = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringmill"))
+            .arg("sim")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        text
+    };
+    let text = sim(&["--seeds", "20"]);
+    assert!(text.contains("20 seeds in"), "{text}");
+    assert!(text.contains("every rule held"), "{text}");
+    let shown = sim(&["--seed", "3", "--trace"]);
+    assert!(
+        shown.contains("topology") && shown.contains(" S seq "),
+        "{shown}"
+    );
+    assert_eq!(shown, sim(&["--seed", "3", "--trace"]));
+}

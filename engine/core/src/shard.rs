@@ -6,7 +6,7 @@ use crate::frame::{Batch, FramePool};
 use crate::sockets::Sockets;
 use crate::stack::{Config, Stack};
 use crate::stats::Stats;
-use crate::tcp::Gauges;
+use crate::tcp::{Broken, Gauges};
 use crate::time::Instant;
 
 /// Everything between one queue's receive ring and its transmit ring.
@@ -112,6 +112,12 @@ impl<D: Driver, A: App> Shard<D, A> {
             + self.tx.len()
             + self.stack.frames_held();
         self.pool.total().saturating_sub(accounted)
+    }
+
+    /// Checks what must hold of all records between two steps. It walks everything:
+    /// for simulators and tests.
+    pub fn check(&self, now: Instant) -> Result<(), Broken> {
+        self.stack.check(now)
     }
 
     /// Drops all TIME-WAIT records, as a host does that shuts down: how many.

@@ -16,7 +16,7 @@ use crate::neighbor::{self, NeighborCache, Resolution};
 use crate::rng::Rng;
 use crate::sockets::Sockets;
 use crate::stats::{DropReason, Drops, LinkStats, Stats};
-use crate::tcp::{Cx, Events, Gauges, Tcp, TcpConfig};
+use crate::tcp::{Broken, Cx, Events, Gauges, Tcp, TcpConfig};
 use crate::time::Instant;
 use crate::wire::ChecksumPolicy;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress};
@@ -272,6 +272,10 @@ impl Stack {
             tcp: self.tcp.shared.stats,
             drops,
         }
+    }
+
+    pub(crate) fn check(&self, now: Instant) -> Result<(), Broken> {
+        self.tcp.check(now, &self.unresolved)
     }
 
     pub(crate) fn gauges(&self) -> Gauges {

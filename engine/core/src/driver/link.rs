@@ -60,6 +60,8 @@ pub struct Arrival {
     pub at: Instant,
     /// How many of it arrive: one, or two where it was duplicated.
     pub copies: usize,
+    /// One of its bits was flipped.
+    pub is_damaged: bool,
 }
 
 /// A link, and the frames that the next one must wait for.
@@ -89,13 +91,18 @@ impl Pipe {
             self.lost += 1;
             return None;
         }
-        if rng.chance(self.link.corruption) {
+        let is_damaged = rng.chance(self.link.corruption);
+        if is_damaged {
             let bit = usize::try_from(rng.below(frame.len() as u64 * 8)).unwrap_or(0);
             frame[bit / 8] ^= 1 << (bit % 8);
         }
         let at = self.arrival(now, frame.len(), rng);
         let copies = 1 + usize::from(rng.chance(self.link.duplication));
-        Some(Arrival { at, copies })
+        Some(Arrival {
+            at,
+            copies,
+            is_damaged,
+        })
     }
 
     /// How bad it is now.

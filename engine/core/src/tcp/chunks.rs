@@ -45,6 +45,11 @@ impl Content {
         }
     }
 
+    /// It is a frame of the shard's pool.
+    pub(crate) fn is_pool_frame(&self) -> bool {
+        matches!(self, Content::Frame(frame) if !frame.is_copied())
+    }
+
     /// Cuts `count` bytes off the front.
     fn skip(&mut self, count: u64) {
         match self {
@@ -154,7 +159,7 @@ impl Chunks {
     }
 
     fn make(&mut self, content: Content, seq: Seq, fin: bool) -> Result<u32, Content> {
-        let holds = Self::holds_frame(&content);
+        let holds = usize::from(content.is_pool_frame());
         let chunk = Chunk {
             content,
             seq,
@@ -164,10 +169,6 @@ impl Chunks {
         let index = self.slab.insert(chunk).map_err(|chunk| chunk.content)?;
         self.frames_held += holds;
         Ok(index)
-    }
-
-    fn holds_frame(content: &Content) -> usize {
-        usize::from(matches!(content, Content::Frame(frame) if !frame.is_copied()))
     }
 
     fn next(&self, index: u32) -> u32 {
@@ -221,7 +222,7 @@ impl Chunks {
         } else {
             self.link(list.0, next);
         }
-        self.frames_held -= Self::holds_frame(&chunk.content);
+        self.frames_held -= usize::from(chunk.content.is_pool_frame());
         Some(chunk)
     }
 

@@ -326,10 +326,15 @@ impl Shared {
             self.challenge(cx, tcb);
             return Err(DropReason::BadAck);
         }
+        // RFC 9293 asks for the order of SEG.SEQ alone (SND.WL1). A segment that is
+        // sent again has an old one, and the window from its time: with the
+        // acknowledgment of that time, which is the newest where it advances
+        // SND.UNA. Else the old window would move on with SND.UNA, past the edge
+        // that the peer offers. As Linux does it (tcp_may_update_window).
+        let is_newest = ack.follows(tcb.snd_una) || tcb.snd_wl1.precedes_or_is(seq);
         self.take_echo(tcb, segment);
         self.take_ack(cx, index, tcb, segment);
         let window = u32::from(window) << tcb.snd_scale();
-        let is_newest = tcb.snd_wl1.precedes_or_is(seq);
         if ack.follows_or_is(tcb.snd_una) && is_newest {
             self.update_window(cx, index, tcb, seq, window);
         }

@@ -314,9 +314,14 @@ impl Shared {
         } else {
             tcb.rcv_edge
         };
-        // Rounded up, or the scale's rounding would pull the edge back.
+        // Rounded up, or the scale's rounding would pull the edge back. Where the
+        // sum of such roundings has reached the end of the buffer, it is pulled back
+        // by less than a unit (RFC 7323 section 2.4): else every small segment would
+        // move the edge on, past any bound.
         let scale = tcb.rcv_scale();
-        let units = target.bytes_since(tcb.rcv_nxt).div_ceil(1 << scale);
+        let offered = target.bytes_since(tcb.rcv_nxt);
+        let most = self.space(tcb).div_ceil(1 << scale).max(offered >> scale);
+        let units = offered.div_ceil(1 << scale).min(most);
         let field = u16::try_from(units).unwrap_or(u16::MAX);
         tcb.rcv_edge = tcb.rcv_edge.max(tcb.rcv_nxt + (u32::from(field) << scale));
         tcb.last_ack_sent = tcb.rcv_nxt;

@@ -48,6 +48,8 @@ impl Shared {
     /// Does what is due of one connection; tells why it ended if it did.
     fn expire_connection(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         if tcb.is(TcbFlags::ACK_DELAYED) && tcb.ack_at.is_reached(cx.now) {
+            // It is due once, even where it can't leave because the next hop is silent.
+            tcb.unset(TcbFlags::ACK_DELAYED);
             tcb.set(TcbFlags::ACK_NOW);
             self.queue_output(index, tcb);
         }

@@ -4,6 +4,7 @@ use crate::peer::{Peer, seg};
 use ringmill_core::sockets::{SocketError, SocketOptions};
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
+use ringmill_core::time::Duration;
 
 /// RFC 9293 section 3.8.6.3: a single segment may wait, 40 ms here; the second
 /// full-sized one is acknowledged at once.
@@ -289,4 +290,57 @@ fn without_scaling_a_large_buffer_calls_for_no_updates() {
     peer.expects(seg("A").seq(1).ack(5).win(65_531));
     assert_eq!(peer.engine_reads(), b"read");
     peer.expects_nothing();
+}
+
+/// A gap is filled by a segment of an older sequence number than the last one. Its
+/// window is the newest all the same, for its acknowledgment is.
+#[test]
+fn the_window_of_a_newer_acknowledgment_counts_on_older_data() {
+    let mut peer = Peer::established();
+    peer.sends(seg("A").seq(11).ack(1).win(1_460).len(10));
+    peer.expects(seg("A").seq(1).ack(1));
+    peer.engine_sends(&[b'x'; 2_920]);
+    peer.expects(seg("A").seq(1).ack(1).len(1_460));
+    peer.sends(seg("A").seq(1).ack(1_461).win(100).len(10));
+    peer.expects(seg("A").seq(1_461).ack(21));
+    peer.expects_nothing();
+}
+
+/// RFC 7323 section 2.4: rounding the window up to its unit, segment by segment,
+/// offers no more than the buffer has.
+#[test]
+fn small_segments_do_not_talk_the_window_past_the_buffer() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.receive_buffer = 8 * 32_768;
+    })
+    .listening();
+    peer.sends(seg("S").win(65_535).mss(1_460).scale(0));
+    peer.expects(seg("SA").ack(1).scale(3));
+    peer.sends(seg("A").seq(1).ack(1).win(65_535));
+    for n in 0..800 {
+        peer.sends(seg("A").seq(1 + n).ack(1).win(65_535).len(1));
+        peer.wait_ms(50);
+    }
+    let (last, _) = peer.takes_all().pop().unwrap();
+    assert_eq!(last.window, 32_768 - 800 / 8);
+    // What was offered once is still taken.
+    assert_eq!(peer.engine_reads().len(), 800);
+}
+
+/// An acknowledgment that is due and can't leave, because the next hop no longer
+/// answers, is lost as on the wire: it is not due again and again.
+#[test]
+fn an_acknowledgment_that_can_t_leave_is_due_once() {
+    let mut peer = Peer::established();
+    peer.answers_neighbors = false;
+    peer.wait_ms(31_000);
+    peer.sends(seg("A").seq(1).ack(1).len(10));
+    peer.wait_ms(5_000);
+    peer.takes_all();
+    peer.sends(seg("A").seq(11).ack(1).len(10));
+    peer.now += Duration::from_millis(50);
+    peer.sockets(|_, _| ());
+    let next = peer.shard.next_deadline();
+    assert!(next.is_none_or(|next| next > peer.now), "{next:?}");
 }

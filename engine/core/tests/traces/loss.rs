@@ -127,3 +127,17 @@ fn slow_start_doubles_what_is_in_flight() {
     }
     assert_eq!(peer.takes_all().len(), 20);
 }
+
+/// A segment that is sent again takes no new data along past the window's edge.
+#[test]
+fn a_retransmission_stays_within_the_window() {
+    let mut peer = Peer::new().listening();
+    peer.sends(seg("S").win(1_000).mss(1_460));
+    peer.expects(seg("SA").ack(1));
+    peer.sends(seg("A").seq(1).ack(1).win(1_000));
+    peer.engine_sends(&[b'x'; 2_000]);
+    peer.expects(seg("A").seq(1).ack(1).len(1_000));
+    peer.wait_ms(2_000);
+    let again = peer.takes_all();
+    assert!(!again.is_empty() && again.iter().all(|(_, data)| data.len() == 1_000));
+}

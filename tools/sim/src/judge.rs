@@ -1,0 +1,61 @@
+//! How a connection may have ended once nothing more can happen.
+//!
+//! A network that heals lets every open connection finish. What may fail is the
+//! opening of one: SYNs, ARP requests and places in a queue are limited.
+
+use super::plan::{End, Plan, Role};
+use super::scenario::Scenario;
+use ringmill_core::sockets::Closed;
+use ringmill_core::time::Instant;
+
+/// What is wrong with the end of a connection, if anything.
+pub(crate) fn verdict(
+    scenario: &Scenario,
+    plan: &Plan,
+    ends: &[End; 2],
+) -> Result<(), &'static str> {
+    let [client, server] = ends;
+    if client.aborted || server.aborted {
+        return Ok(());
+    }
+    if client.finished && server.finished {
+        return everything_came(plan, ends);
+    }
+    if let Some(why) = client.closed {
+        return if may_fail_to_open(scenario, plan, ends, why) {
+            Ok(())
+        } else {
+            Err("the client's end was cut")
+        };
+    }
+    if server.closed.is_some() {
+        return Err("the server's end was cut");
+    }
+    Err("it never ends")
+}
+
+fn everything_came(plan: &Plan, ends: &[End; 2]) -> Result<(), &'static str> {
+    for role in [Role::Client, Role::Server] {
+        let is_echo = plan.dialogue == super::plan::Dialogue::Echo;
+        let received = ends[role as usize].received;
+        // An echo's server counts nothing.
+        if received != plan.totals[role.other() as usize] && !(is_echo && role == Role::Server) {
+            return Err("it ended before everything was delivered");
+        }
+    }
+    Ok(())
+}
+
+fn may_fail_to_open(scenario: &Scenario, plan: &Plan, ends: &[End; 2], why: Closed) -> bool {
+    let [client, server] = ends;
+    let host = &scenario.hosts[plan.server];
+    let is_crowded = host.accepting.backlog < scenario.plans.len()
+        || host.tcp.max_half_open < scenario.plans.len();
+    let may_fail = scenario.heals_at > Instant::ZERO || is_crowded;
+    match why {
+        Closed::Unreachable | Closed::TimedOut => !client.opened && may_fail,
+        // The server forgot the half-open connection that the client took for open.
+        Closed::Reset => !server.opened && may_fail,
+        Closed::Refused | Closed::Normally | Closed::Aborted => false,
+    }
+}

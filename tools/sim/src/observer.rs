@@ -1,0 +1,341 @@
+//! An observer on the wire: it reads every segment where it leaves its host and
+//! where it reaches one, knows of no engine's inside, and checks what RFC 9293
+//! lets a sender send.
+//!
+//! ```text
+//!  host --> [sent] --> the network --> [delivered] --> host
+//!            checks                     notes what the receiver may send now
+//! ```
+//!
+//! Of what may be sent it takes the most that was ever offered, so it can miss a
+//! fault and never invents one.
+
+use super::segment::{Flow, Seen};
+use ringmill_core::seq::Seq;
+use ringmill_core::wire::tcp::{Flags, Header};
+use std::collections::HashMap;
+
+/// What one end of a flow has shown and seen.
+#[derive(Debug)]
+struct Half {
+    iss: Seq,
+    /// Its SYN.
+    syn: Header,
+    /// The sequence number after all that it sent.
+    end: Seq,
+    /// The data that it sent, from iss + 1 on.
+    data: Vec<u8>,
+    fin: Option<Seq>,
+    /// The latest acknowledgment and window edge that it sent.
+    acked: Option<Seq>,
+    edge: Option<Seq>,
+    /// What has reached it: the highest acknowledgment, and the highest edge that
+    /// it was offered.
+    una: Seq,
+    offered: Option<Seq>,
+}
+
+impl Half {
+    fn new(syn: &Header) -> Half {
+        Half {
+            iss: syn.seq,
+            syn: *syn,
+            end: syn.seq + 1,
+            data: Vec::new(),
+            fin: None,
+            acked: None,
+            edge: None,
+            una: syn.seq,
+            offered: None,
+        }
+    }
+}
+
+/// Everything that passes.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    /// By the direction that it sends in.
+    halves: HashMap<Flow, Half>,
+}
+
+/// The window edge that a segment offers.
+fn edge_of(header: &Header, sender: &Half, receiver: &Half) -> Seq {
+    let is_syn = header.flags.contains(Flags::SYN);
+    let scales = sender
+        .syn
+        .options
+        .window_scale
+        .filter(|_| !is_syn && receiver.syn.options.window_scale.is_some());
+    header.ack + (u32::from(header.window) << scales.unwrap_or(0))
+}
+
+type Checked = Result<(), String>;
+
+impl Observer {
+    /// A segment leaves its host.
+    pub(crate) fn sent(&mut self, seen: &Seen) -> Checked {
+        let Seen { flow, header, .. } = seen;
+        if header.flags.contains(Flags::RST) {
+            return Ok(());
+        }
+        if header.flags.contains(Flags::SYN) {
+            self.sent_syn(flow, header);
+        }
+        let peer = flow.back();
+        // One at a time, for both are in the same map.
+        let Some(mut half) = self.halves.remove(flow) else {
+            return Ok(());
+        };
+        let checked = match self.halves.get(&peer) {
+            Some(other) => half.sends(seen, other),
+            None => Ok(()),
+        };
+        self.halves.insert(*flow, half);
+        checked.map_err(|wrong| format!("{wrong}: {seen}"))
+    }
+
+    fn sent_syn(&mut self, flow: &Flow, header: &Header) {
+        let is_new = self.halves.get(flow).is_none_or(|h| h.iss != header.seq);
+        if is_new && !header.flags.contains(Flags::ACK) {
+            // Another connection of this flow.
+            self.halves.remove(&flow.back());
+        }
+        if is_new {
+            self.halves.insert(*flow, Half::new(header));
+        }
+    }
+
+    /// A segment has reached its host, which will act on it.
+    pub(crate) fn delivered(&mut self, seen: &Seen) {
+        let Seen { flow, header, .. } = seen;
+        if header.flags.contains(Flags::RST) || !header.flags.contains(Flags::ACK) {
+            return;
+        }
+        let Some(sender) = self.halves.get(flow) else {
+            return;
+        };
+        let Some(receiver) = self.halves.get(&flow.back()) else {
+            return;
+        };
+        let edge = edge_of(header, sender, receiver);
+        if let Some(receiver) = self.halves.get_mut(&flow.back()) {
+            // One of an earlier connection acknowledges nothing of this one.
+            if header.ack.follows(receiver.iss) && header.ack.precedes_or_is(receiver.end) {
+                receiver.una = receiver.una.max(header.ack);
+                let offered = receiver.offered.map_or(edge, |before| before.max(edge));
+                receiver.offered = Some(offered);
+            }
+        }
+    }
+}
+
+impl Half {
+    fn sends(&mut self, seen: &Seen, peer: &Half) -> Checked {
+        let Header {
+            flags, seq, ack, ..
+        } = seen.header;
+        if flags.contains(Flags::ACK) {
+            self.acknowledges(seen, ack, peer)?;
+        }
+        if flags.contains(Flags::SYN) {
+            return Ok(());
+        }
+        self.sends_text(seen, seq)?;
+        self.checks_sizes(seen, peer)
+    }
+
+    fn acknowledges(&mut self, seen: &Seen, ack: Seq, peer: &Half) -> Checked {
+        if ack.follows(peer.end) {
+            return Err(format!("acknowledges {ack:?}, sent was {:?}", peer.end));
+        }
+        if self.acked.is_some_and(|before| ack.precedes(before)) {
+            return Err(format!("acknowledged {:?} before", self.acked));
+        }
+        self.acked = Some(ack);
+        // RFC 9293 section 3.8.6, SHLD-14: the window is not shrunk, but for the
+        // rounding of its scale (RFC 7323 section 2.4).
+        let edge = edge_of(&seen.header, self, peer);
+        let unit = 1 << self.syn.options.window_scale.unwrap_or(0);
+        let before = self.edge.unwrap_or(edge);
+        if (edge + (unit - 1)).precedes(before) {
+            return Err(format!("offered up to {before:?} before {edge:?}"));
+        }
+        self.edge = Some(before.max(edge));
+        Ok(())
+    }
+
+    fn sends_text(&mut self, seen: &Seen, seq: Seq) -> Checked {
+        let len = u32::try_from(seen.data.len()).unwrap_or(u32::MAX);
+        let end = seq + len;
+        // A FIN takes no room in the window, and one byte is a probe (RFC 9293
+        // section 3.8.6.1).
+        let is_probe = len == 1 && seq == self.una;
+        if len > 0 && !is_probe && self.offered.is_none_or(|offered| end.follows(offered)) {
+            return Err(format!(
+                "sent up to {end:?}, offered was {:?}",
+                self.offered
+            ));
+        }
+        if let Some(fin) = self.fin
+            && len > 0
+            && end.follows(fin)
+        {
+            return Err(format!("sent past its FIN at {fin:?}"));
+        }
+        let from = seq.bytes_since(self.iss + 1) as usize;
+        let is_keep_alive = seen.data.is_empty() || seq == self.iss;
+        if !is_keep_alive {
+            let Some(known) = self.data.get(from..) else {
+                return Err(format!("left a gap after {} bytes", self.data.len()));
+            };
+            let again = known.len().min(seen.data.len());
+            if known[..again] != seen.data[..again] {
+                return Err("sent other data under the same sequence numbers".to_owned());
+            }
+            self.data.extend(&seen.data[again..]);
+        }
+        if seen.header.flags.contains(Flags::FIN) {
+            if self.fin.is_some_and(|fin| fin != end) {
+                return Err(format!("moved its FIN from {:?}", self.fin));
+            }
+            self.fin = Some(end);
+        }
+        let fin = u32::from(seen.header.flags.contains(Flags::FIN));
+        self.end = self.end.max(end + fin);
+        Ok(())
+    }
+
+    /// RFC 9293 section 3.7.1 (MUST-16) and RFC 7323 section 3.2.
+    fn checks_sizes(&self, seen: &Seen, peer: &Half) -> Checked {
+        let default = if seen.flow.to.is_ipv4() { 536 } else { 1_220 };
+        let mss = usize::from(peer.syn.options.mss.unwrap_or(default).max(88));
+        if seen.options_len + seen.data.len() > mss {
+            return Err(format!(
+                "sent {} bytes and {} of options, MSS is {mss}",
+                seen.data.len(),
+                seen.options_len
+            ));
+        }
+        let syns = [&self.syn, &peer.syn];
+        let timestamps = syns.iter().all(|syn| syn.options.timestamps.is_some());
+        if timestamps && seen.header.options.timestamps.is_none() {
+            return Err("left the timestamps out".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringmill_core::wire::tcp::Options;
+
+    const MSS: u16 = 1_000;
+    const WINDOW: u16 = 3_000;
+
+    fn flow(from_client: bool) -> Flow {
+        let address = |text: &str| text.parse().unwrap();
+        let up = Flow {
+            from: address("198.18.0.1:1024"),
+            to: address("198.18.0.2:7"),
+        };
+        if from_client { up } else { up.back() }
+    }
+
+    /// Both sides number from 0.
+    fn segment(from_client: bool, flags: Flags, seq: u32, ack: u32, data: &[u8]) -> Seen<'_> {
+        let flow = flow(from_client);
+        let is_syn = flags.contains(Flags::SYN);
+        Seen {
+            flow,
+            header: Header {
+                source_port: flow.from.port(),
+                destination_port: flow.to.port(),
+                seq: Seq(seq),
+                ack: Seq(ack),
+                flags,
+                window: WINDOW,
+                urgent: 0,
+                options: Options {
+                    mss: is_syn.then_some(MSS),
+                    ..Options::default()
+                },
+            },
+            options_len: 4 * usize::from(is_syn),
+            data,
+        }
+    }
+
+    /// An observer that has seen a handshake, and 2,000 bytes of the client of
+    /// which the server has acknowledged 1,000.
+    fn observer() -> Observer {
+        let mut observer = Observer::default();
+        let data = [b'x'; 1_000];
+        for seen in [
+            segment(true, Flags::SYN, 0, 0, &[]),
+            segment(false, Flags::SYN | Flags::ACK, 0, 1, &[]),
+            segment(true, Flags::ACK, 1, 1, &data),
+            segment(true, Flags::ACK, 1_001, 1, &data),
+            segment(false, Flags::ACK, 1, 1_001, &[]),
+        ] {
+            observer.sent(&seen).unwrap();
+            observer.delivered(&seen);
+        }
+        observer
+    }
+
+    #[test]
+    fn what_a_sender_may_send_passes() {
+        let data = [b'x'; 1_000];
+        for seen in [
+            segment(true, Flags::ACK, 2_001, 1, &data),
+            // A retransmission, of other boundaries, with new data behind.
+            segment(true, Flags::ACK, 1_501, 1, &data),
+            // A FIN takes no room.
+            segment(true, Flags::ACK | Flags::FIN, 2_001, 1, &data),
+            // A keep-alive.
+            segment(true, Flags::ACK, 1_000, 1, &[]),
+            segment(true, Flags::RST, 77, 0, &[]),
+        ] {
+            assert_eq!(observer().sent(&seen), Ok(()), "{seen}");
+        }
+    }
+
+    #[test]
+    fn what_a_sender_may_not_send_is_caught() {
+        let (data, other) = ([b'x'; 1_001], [b'y'; 1_000]);
+        let data = &data[..];
+        let mut shrunk = segment(false, Flags::ACK, 1, 1_001, &[]);
+        shrunk.header.window = WINDOW - 1;
+        for (says, seen) in [
+            ("MSS is", segment(true, Flags::ACK, 2_001, 1, data)),
+            ("gap", segment(true, Flags::ACK, 2_002, 1, &data[..1_000])),
+            ("other data", segment(true, Flags::ACK, 1_001, 1, &other)),
+            ("sent was", segment(true, Flags::ACK, 2_001, 2, &[])),
+            ("acknowledged", segment(false, Flags::ACK, 1, 1_000, &[])),
+            ("offered up to", shrunk),
+        ] {
+            let wrong = observer().sent(&seen).unwrap_err();
+            assert!(wrong.contains(says), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_a_probe_passes_the_edge_of_the_window() {
+        let mut observer = observer();
+        let data = [b'x'; 1_000];
+        // The window's edge is at 4,001.
+        for seq in [2_001, 3_001] {
+            let seen = segment(true, Flags::ACK, seq, 1, &data);
+            assert_eq!(observer.sent(&seen), Ok(()));
+        }
+        let past = segment(true, Flags::ACK, 4_001, 1, b"xx");
+        assert!(observer.sent(&past).unwrap_err().contains("offered was"));
+        let mut closes = segment(false, Flags::ACK, 1, 4_001, &[]);
+        closes.header.window = 0;
+        observer.sent(&closes).unwrap();
+        observer.delivered(&closes);
+        let probe = segment(true, Flags::ACK, 4_001, 1, b"x");
+        assert_eq!(observer.sent(&probe), Ok(()));
+    }
+}

@@ -1,0 +1,28 @@
+//! A short hunt. `RINGMILL_SEEDS=1000000 cargo test --release -p ringmill-sim`
+//! hunts for longer, `RINGMILL_SEED` says from which seed on.
+
+// A test that can't go on ends.
+#![allow(clippy::unwrap_used)]
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+#[test]
+fn no_seed_breaks_a_rule() {
+    let first = number("RINGMILL_SEED", 0);
+    let seeds = first..first + number("RINGMILL_SEEDS", 1_000);
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    let (effort, broken) = ringmill_sim::hunt(seeds, threads, 20, |found| {
+        println!("seed {}: {}", found.seed, found.rule);
+    });
+    println!("{effort:?}");
+    assert!(broken.is_empty(), "{} seeds broke a rule", broken.len());
+}
+
+#[test]
+fn a_seed_replays_whatever_runs_beside_it() {
+    let alone = ringmill_sim::hunt(100..120, 1, 1, |_| {});
+    assert_eq!(alone, ringmill_sim::hunt(100..120, 7, 1, |_| {}));
+    assert_ne!(alone, ringmill_sim::hunt(101..121, 1, 1, |_| {}));
+}
