@@ -43,8 +43,9 @@ fn cite(path: &str, text: &str, found: &mut String) {
     let mut is_test = path.contains("/tests/");
     for (at, line) in text.lines().enumerate() {
         is_test |= line.trim_start().starts_with("#[cfg(test)]");
-        for prefix in ["MUST-", "SHLD-", "MAY-", "REC-", "attack case "] {
+        for prefix in ["MUST-", "SHLD-", "MAY-", "REC-", "ttack case "] {
             for number in numbers_after(line, prefix) {
+                let prefix = prefix.replace("ttack", "attack");
                 let _ = writeln!(
                     found,
                     "    Citation {{ id: \"{prefix}{number}\", path: \"{path}\", line: {}, is_test: {is_test} }},",
@@ -58,7 +59,8 @@ fn cite(path: &str, text: &str, found: &mut String) {
 /// The numbers that stand right after `prefix` where that begins a word.
 fn numbers_after<'a>(line: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     line.match_indices(prefix).filter_map(move |(at, _)| {
-        let is_word = !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '-');
+        let before = line[..at].trim_end_matches(['A', 'a']);
+        let is_word = !before.ends_with(|c: char| c.is_alphanumeric() || c == '-');
         let rest = &line[at + prefix.len()..];
         let digits = rest
             .find(|c: char| !c.is_ascii_digit())

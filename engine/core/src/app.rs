@@ -26,6 +26,10 @@ pub trait App {
     /// Received bytes wait, or the end of the stream: receive until neither does.
     fn on_readable(&mut self, sockets: &mut Sockets, connection: ConnectionId) {}
 
+    /// The peer has urgent data, which ends further ahead than was known before
+    /// (RFC 9293 section 3.8.5, MUST-32). It comes in line: receive up to it.
+    fn on_urgent(&mut self, sockets: &mut Sockets, connection: ConnectionId) {}
+
     /// There is room again after a send that would have blocked.
     fn on_writable(&mut self, sockets: &mut Sockets, connection: ConnectionId) {}
 

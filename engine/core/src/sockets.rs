@@ -313,6 +313,28 @@ impl<'a> Sockets<'a> {
         Ok(len)
     }
 
+    /// The same, as urgent data: the peer is asked to read on to its end. It comes
+    /// in line. New applications should not use it (RFC 9293 section 3.8.5, SHLD-13).
+    pub fn send_urgent(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &[u8],
+    ) -> Result<usize, SocketError> {
+        let queued = self.send(connection, bytes)?;
+        if queued > 0 {
+            self.tcp.mark_urgent(connection);
+        }
+        Ok(queued)
+    }
+
+    /// Bytes to read until the peer's urgent data ends (RFC 9293 section 3.8.5,
+    /// MUST-33), those that have not come yet among them; 0 without such data.
+    pub fn urgent_remaining(&self, connection: ConnectionId) -> u32 {
+        self.tcp
+            .connection(connection)
+            .map_or(0, Tcb::urgent_remaining)
+    }
+
     fn sendable(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
         let tcb = self.tcb(connection)?;
         if tcb.state.may_send() {

@@ -165,6 +165,9 @@ impl Stack {
                 if events.contains(Events::WRITABLE) {
                     app.on_writable(sockets, connection);
                 }
+                if events.contains(Events::URGENT) {
+                    app.on_urgent(sockets, connection);
+                }
                 if events.contains(Events::READABLE) {
                     app.on_readable(sockets, connection);
                 }

@@ -37,6 +37,7 @@ mod tcb;
 mod time_wait;
 mod timers;
 mod transitions;
+mod urgent;
 
 pub use chunks::SourceId;
 pub(crate) use chunks::{Chunks, Content};

@@ -13,6 +13,7 @@ use super::rack::Rack;
 use super::recovery::Recovery;
 use super::sack::Report;
 use super::tcb::Tcb;
+use crate::seq::Seq;
 
 /// Cold parts that wait to be used again; more than these are freed.
 const SPARE_MAX: usize = 4_096;
@@ -34,6 +35,9 @@ pub(crate) struct Cold {
     pub(crate) reassembly_hint: Option<u32>,
     /// What the next acknowledgment reports.
     pub(crate) report: Report,
+    /// SND.UP and RCV.UP, while there is urgent data.
+    pub(crate) snd_up: Option<Seq>,
+    pub(crate) rcv_up: Option<Seq>,
 }
 
 impl Default for Cold {
@@ -48,6 +52,8 @@ impl Default for Cold {
             reassembly_len: 0,
             reassembly_hint: None,
             report: Report::default(),
+            snd_up: None,
+            rcv_up: None,
         }
     }
 }
@@ -57,6 +63,8 @@ impl Cold {
         !(self.flight.is_empty()
             && self.reassembly.is_empty()
             && self.report.is_empty()
+            && self.snd_up.is_none()
+            && self.rcv_up.is_none()
             && !self.recovery.is_waiting()
             && self.search.is_none()
             && self.growth.is_blank())

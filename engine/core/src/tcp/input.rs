@@ -222,6 +222,7 @@ impl Shared {
         if verdict != Verdict::Stays {
             return Ok(verdict);
         }
+        self.check_urgent(index, tcb, segment);
         self.process_text(cx, index, tcb, segment, frame)
     }
 
@@ -353,6 +354,7 @@ impl Shared {
         }
         tcb.send_queued -= data;
         tcb.snd_una = ack;
+        tcb.forget_urgent();
         self.stats.bytes_acked += u64::from(data);
         if tcb.events.contains(Events::WANTS_WRITABLE)
             && tcb.send_queued <= self.config.send_buffer / 2

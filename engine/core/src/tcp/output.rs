@@ -314,7 +314,9 @@ impl Shared {
             if plan.kind == Kind::Ack {
                 options.sack = Self::report(tcb);
             }
-            return header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, options);
+            let mut header = header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, options);
+            tcb.mark_segment(&mut header);
+            return header;
         }
         let mut options = self.syn_options(now, &tcb.key);
         if tcb.state == State::SynReceived {

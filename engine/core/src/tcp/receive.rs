@@ -340,6 +340,8 @@ impl Shared {
     /// The application has consumed data: tell the peer when the window has
     /// opened by two segments or half the buffer.
     pub(crate) fn consumed(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
+        tcb.forget_urgent();
+        self.cool(tcb);
         let gain = (tcb.rcv_nxt + self.space(tcb)).distance_from(tcb.rcv_edge);
         let worth = (2 * u32::from(tcb.mss)).min(self.config.receive_buffer / 2);
         if gain >= worth.cast_signed() && tcb.state.may_receive() {

@@ -83,6 +83,7 @@ impl Events {
     pub(crate) const WRITABLE: Events = Events(4);
     /// Not news: the application was told EAGAIN and waits for room.
     pub(crate) const WANTS_WRITABLE: Events = Events(8);
+    pub(crate) const URGENT: Events = Events(16);
 
     pub(crate) fn contains(self, event: Events) -> bool {
         self.0 & event.0 != 0

@@ -13,13 +13,16 @@ mod cells;
 mod close;
 mod data;
 mod ecn;
+mod hostile;
 mod ipv4;
 mod loss;
 mod network;
 mod open;
 mod path;
 mod peer;
+mod required;
 mod sack;
+mod urgent;
 
 /// What the peer and the engine speak here.
 const FAMILY: peer::Family = peer::Family::V4;

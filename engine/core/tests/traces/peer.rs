@@ -65,6 +65,7 @@ const FRAMES: usize = 512;
 pub(crate) enum Told {
     Accepted,
     Connected,
+    Urgent,
     Closed(Closed),
 }
 
@@ -88,6 +89,9 @@ impl App for Script {
     fn on_connected(&mut self, _: &mut Sockets, connection: ConnectionId) {
         self.connection = Some(connection);
         self.told.push(Told::Connected);
+    }
+    fn on_urgent(&mut self, _: &mut Sockets, _: ConnectionId) {
+        self.told.push(Told::Urgent);
     }
     fn on_closed(&mut self, _: &mut Sockets, _: ConnectionId, _: u32, why: Closed) {
         self.told.push(Told::Closed(why));

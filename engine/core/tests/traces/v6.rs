@@ -8,13 +8,16 @@ mod cells;
 mod close;
 mod data;
 mod ecn;
+mod hostile;
 mod ipv6;
 mod loss;
 mod network;
 mod open;
 mod path;
 mod peer;
+mod required;
 mod sack;
+mod urgent;
 
 /// What the peer and the engine speak here.
 const FAMILY: peer::Family = peer::Family::V6;
