@@ -194,6 +194,7 @@ pub(crate) struct Shared {
     hasher: FlowHasher,
     pub(crate) chunks: Chunks,
     /// Cold parts that no connection owns.
+    #[expect(clippy::vec_box, reason = "they go to connections as they are")]
     spare: Vec<Box<Cold>>,
     wheel: Wheel,
     pub(crate) ports: Ports,

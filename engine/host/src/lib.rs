@@ -18,7 +18,8 @@
 //! ```
 //!
 //! [`netns`] makes network namespaces and veth pairs for demonstrations, tests
-//! and measurements, and removes them whatever becomes of their process.
+//! and measurements, and removes them whatever becomes of their process; [`relay`]
+//! lays a bad wire between two of them.
 #![warn(missing_debug_implementations)]
 
 pub mod affinity;
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod error;
 pub mod interface;
 pub mod netns;
+pub mod relay;
 pub mod steer;
 pub mod testing;
 pub mod xdp;

@@ -17,6 +17,7 @@ mod kernel;
 
 use std::fs::{self, File};
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 
@@ -97,6 +98,20 @@ impl Namespace {
     /// `ip -netns <this> <arguments>`; its output.
     pub fn ip(&self, arguments: &[&str]) -> Result<String, NetnsError> {
         ip(&[&["-netns", &self.name], arguments].concat())
+    }
+
+    /// Gives an interface inside an address of the kernel's, which works at once:
+    /// nobody is asked whether it is taken (no duplicate address detection).
+    pub fn add_address(
+        &self,
+        interface: &str,
+        address: IpAddr,
+        prefix_len: u8,
+    ) -> Result<(), NetnsError> {
+        let address_and_length = format!("{address}/{prefix_len}");
+        let add = ["address", "add", &address_and_length, "dev", interface];
+        let at_once: &[&str] = if address.is_ipv6() { &["nodad"] } else { &[] };
+        self.ip(&[&add[..], at_once].concat()).map(drop)
     }
 
     fn path(&self) -> PathBuf {
