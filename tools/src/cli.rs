@@ -4,7 +4,7 @@ use crate::values::{self, Addresses, Url};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringmill_core::app::load::CloseMode;
 use ringmill_core::ports::PortRange;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +45,9 @@ pub(crate) struct DemoArguments {
     pub(crate) body: u64,
     #[command(flatten)]
     pub(crate) close: CloseArgument,
+    /// Over IPv6.
+    #[arg(short = '6', long)]
+    pub(crate) ipv6: bool,
     /// Run both ends over memory instead of a veth pair: needs no privilege.
     #[arg(long)]
     pub(crate) memory: bool,
@@ -84,6 +87,8 @@ pub(crate) enum Service {
     Http,
     /// Sends back what it receives (RFC 862).
     Echo,
+    /// The server of iperf3's TCP test, both ways (`iperf3 -c`, with or without `-R`).
+    Iperf3,
 }
 
 #[derive(Debug, Args)]
@@ -94,7 +99,7 @@ pub(crate) struct ServeArguments {
     pub(crate) interface: String,
     #[command(flatten)]
     pub(crate) network: NetworkArguments,
-    /// The port [default: 80 for http, 7 for echo].
+    /// The port [default: 80 for http, 7 for echo, 5201 for iperf3].
     #[arg(short = 'p', long, value_name = "PORT")]
     pub(crate) port: Option<u16>,
     /// Connections that may wait to be accepted.
@@ -115,7 +120,8 @@ pub(crate) struct ServeArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArguments {
-    /// What to load, as `http://198.18.0.1:80/path`; port and path may be left out.
+    /// What to load, as `http://198.18.0.1:80/path` or `http://[2001:db8::1]/`;
+    /// port and path may be left out.
     #[arg(value_parser = values::url)]
     pub(crate) url: Url,
     /// The interface.
@@ -171,13 +177,16 @@ pub(crate) struct SimArguments {
 /// How the engine stands in its network.
 #[derive(Debug, Args)]
 pub(crate) struct NetworkArguments {
-    /// An address of the engine's own, or a range (A-B/LEN); more than once for
-    /// more. It must not be one of the kernel's.
+    /// An address of the engine's own, IPv4 or IPv6, or a range (A-B/LEN); more
+    /// than once for more. It must not be one of the kernel's.
     #[arg(long = "addr", value_name = "A/LEN", required = true, value_parser = values::addresses)]
     pub(crate) addresses: Vec<Addresses>,
-    /// Where packets for other networks go.
-    #[arg(long, value_name = "G")]
-    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Where packets for other networks go; one for IPv4 and one for IPv6.
+    #[arg(long = "gateway", value_name = "G")]
+    pub(crate) gateways: Vec<IpAddr>,
+    /// The VLAN that all of this is in (802.1Q); untagged without it.
+    #[arg(long, value_name = "ID", value_parser = values::vlan)]
+    pub(crate) vlan: Option<u16>,
     /// How frames pass the kernel.
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub(crate) mode: Mode,
@@ -197,14 +206,15 @@ pub(crate) struct NetworkArguments {
 
 impl NetworkArguments {
     /// One address, and the defaults.
-    pub(crate) fn of(address: Ipv4Addr, prefix_len: u8) -> NetworkArguments {
+    pub(crate) fn of(address: IpAddr, prefix_len: u8) -> NetworkArguments {
         NetworkArguments {
             addresses: vec![Addresses {
                 first: address,
-                last: address,
+                count: 1,
                 prefix_len,
             }],
-            gateway: None,
+            gateways: Vec::new(),
+            vlan: None,
             mode: Mode::Auto,
             checksum: None,
             time_wait: Duration::from_secs(60),

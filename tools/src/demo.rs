@@ -21,10 +21,33 @@ use ringmill_core::shard::Shard;
 use ringmill_core::stack::Config;
 use ringmill_core::time::Instant;
 use ringmill_core::wire::ethernet::MacAddress;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
+/// The addresses of both ends, of one version of IP.
+#[derive(Clone, Copy)]
+struct Ends {
+    server: IpAddr,
+    client: IpAddr,
+    prefix_len: u8,
+}
+
+const IPV4: Ends = Ends {
+    server: IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)),
+    client: IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2)),
+    prefix_len: 24,
+};
+const IPV6: Ends = Ends {
+    server: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+    client: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
+    prefix_len: 64,
+};
+
+impl Ends {
+    fn of(arguments: &DemoArguments) -> Ends {
+        if arguments.ipv6 { IPV6 } else { IPV4 }
+    }
+}
+
 const INTERFACE: &str = "veth0";
 const MTU: u32 = 1_500;
 
@@ -60,9 +83,10 @@ fn why_not_here() -> Option<String> {
 }
 
 fn load_app(arguments: &DemoArguments) -> Load {
+    let target = SocketAddr::from((Ends::of(arguments).server, 80));
     Load::new(LoadConfig {
-        target: (SERVER, 80).into(),
-        host: SERVER.to_string(),
+        target,
+        host: target.to_string(),
         path: "/".to_owned(),
         connections: arguments.connections,
         close: arguments.close.mode(),
@@ -105,8 +129,9 @@ fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     let mut live = Live::new(start, arguments.output.quiet);
     let http = http_app(arguments)?;
     let load = load_app(arguments);
-    let server_port = open(&server_side, SERVER)?;
-    let client_port = open(&client_side, CLIENT)?;
+    let ends = Ends::of(arguments);
+    let server_port = open(&server_side, ends.server, ends.prefix_len)?;
+    let client_port = open(&client_side, ends.client, ends.prefix_len)?;
     println!(
         "client {}, server {}",
         client_port.description, server_port.description
@@ -141,16 +166,17 @@ fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     )
 }
 
-fn open(namespace: &Namespace, address: Ipv4Addr) -> anyhow::Result<Port> {
-    let network = crate::cli::NetworkArguments::of(address, 24);
+fn open(namespace: &Namespace, address: IpAddr, prefix_len: u8) -> anyhow::Result<Port> {
+    let network = crate::cli::NetworkArguments::of(address, prefix_len);
     namespace.within(|| Port::open(INTERFACE, &network, PortRange::default()))?
 }
 
 fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     let job = Job::new(Some(arguments.duration), None, &arguments.output)?;
     let start = job.clock.now();
+    let ends = Ends::of(arguments);
     let mut server = Shard::new(
-        config(SERVER),
+        config(ends.server, ends.prefix_len),
         start,
         MemoryDriver::new(),
         memory_pool(),
@@ -163,7 +189,7 @@ fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         server,
     };
     let (wire, _, client) = job.run_over(
-        config(CLIENT),
+        config(ends.client, ends.prefix_len),
         wire,
         memory_pool(),
         load_app(arguments),
@@ -229,13 +255,15 @@ impl Driver for Wire {
     }
 }
 
-fn config(address: Ipv4Addr) -> Config {
-    let mut config = Config::new(
-        MacAddress([2, 0, 0, 0, 0, address.octets()[3]]),
-        address,
-        24,
-    );
-    config.seed = u64::from(u32::from(address));
+fn config(address: IpAddr, prefix_len: u8) -> Config {
+    // Both versions of each end's address end in its number.
+    let number = match address {
+        IpAddr::V4(address) => address.octets()[3],
+        IpAddr::V6(address) => address.octets()[15],
+    };
+    let mac = MacAddress([2, 0, 0, 0, 0, number]);
+    let mut config = Config::new(mac, address, prefix_len);
+    config.seed = u64::from(number);
     config
 }
 

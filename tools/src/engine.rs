@@ -1,6 +1,7 @@
 //! The loop around `Shard::step`: until time is up or someone asks to stop, then
 //! in good order to the end.
 
+use crate::iperf3::Iperf3;
 use ringmill::clock::Clock;
 use ringmill_core::app::App;
 use ringmill_core::app::echo::Echo;
@@ -55,6 +56,7 @@ pub(crate) enum Figures {
     Load(Box<LoadStats>),
     Http(HttpStats),
     Echo,
+    Iperf3,
 }
 
 impl Workload for Load {
@@ -99,6 +101,21 @@ impl Workload for Echo {
     }
     fn figures(&self) -> Figures {
         Figures::Echo
+    }
+}
+
+impl Workload for Iperf3 {
+    fn drain(&mut self, sockets: &mut Sockets) {
+        sockets.close_all_listeners();
+    }
+    fn is_drained(&self) -> bool {
+        true
+    }
+    fn abort(&mut self, sockets: &mut Sockets) {
+        sockets.abort_all();
+    }
+    fn figures(&self) -> Figures {
+        Figures::Iperf3
     }
 }
 

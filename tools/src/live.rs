@@ -83,6 +83,13 @@ impl Live {
                     per_second(http.ok - before)
                 )
             }
+            (Figures::Iperf3, _) => {
+                format!(
+                    "{second:>4}s  received {} B/s sent {} B/s  {tail}",
+                    per_second(tcp.bytes_received - before.bytes_received),
+                    per_second(tcp.bytes_sent - before.bytes_sent)
+                )
+            }
             (Figures::Echo, _) => {
                 format!(
                     "{second:>4}s  echoed {} B/s  {tail}",

@@ -14,6 +14,13 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
         arguments.network.core,
         &arguments.output,
     )?;
+    let target = arguments.url.target.ip();
+    let mut ranges = arguments.network.addresses.iter();
+    if !ranges.any(|range| range.first.is_ipv4() == target.is_ipv4()) {
+        return Err(Failure::usage(
+            "the target is of a version of IP that no --addr is of: give one that is",
+        ));
+    }
     let port = Port::open(&arguments.interface, &arguments.network, arguments.ports)?;
     if arguments.connections > port.config.tcp.max_connections {
         return Err(Failure::usage(format!(
@@ -21,7 +28,6 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
             port.config.tcp.max_connections
         )));
     }
-    let target = arguments.url.target.ip();
     if port.config.addresses.iter().any(|own| own.ip == target) {
         return Err(Failure::usage(
             "the target is one of the engine's own addresses: change --addr",
@@ -93,8 +99,13 @@ fn unreachable_text(arguments: &LoadArguments, ended: &Ended) -> String {
     } else if errors.malformed + errors.closed_early + errors.reset > 0 {
         format!("{target} accepts connections and answers no request: is it an HTTP server?")
     } else if errors.unreachable > 0 {
+        let discovery = if target.is_ipv4() {
+            "ARP"
+        } else {
+            "neighbor solicitations"
+        };
         format!(
-            "nobody answers ARP for {target} or its gateway (EHOSTUNREACH): check --addr, --gateway and the cable"
+            "nobody answers {discovery} for {target} or its gateway (EHOSTUNREACH): check --addr, --gateway and the cable"
         )
     } else {
         format!(

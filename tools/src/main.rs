@@ -3,6 +3,7 @@
 //! ```text
 //! cli, values   what was asked          exit      how it ended
 //! serve, load   the commands            demo      both, over a veth of its own
+//! iperf3        a service of serve
 //! port          interface -> shard      engine    the loop around Shard::step
 //! live          a line a second         report    text and JSON at the end
 //! states        the state machine         requirements  of RFC 9293, where they are done
@@ -13,6 +14,7 @@ mod cli;
 mod demo;
 mod engine;
 mod exit;
+mod iperf3;
 mod live;
 mod load;
 mod port;

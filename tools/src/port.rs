@@ -11,13 +11,17 @@ use ringmill_core::frame::FramePool;
 use ringmill_core::ports::PortRange;
 use ringmill_core::shard::Shard;
 use ringmill_core::sockets::Sockets;
-use ringmill_core::stack::{Config, InterfaceAddress};
+use ringmill_core::stack::{Config, Gateways, InterfaceAddress};
 use ringmill_core::time::Duration;
 use ringmill_core::wire::ChecksumPolicy;
 use ringmill_core::wire::ethernet::MacAddress;
 use std::fs::File;
 use std::io::BufWriter;
+use std::net::IpAddr;
 use std::path::Path;
+
+/// RFC 8200, 5.
+const IPV6_MTU_MIN: u32 = 1_280;
 
 /// An interface that is open for the engine.
 pub(crate) struct Port {
@@ -49,7 +53,7 @@ impl Port {
             .iter()
             .map(|own| Owned::Address(own.ip))
             .collect();
-        let mut steering = Steering::attach(&interface, mode, None, &owned)?;
+        let mut steering = Steering::attach(&interface, mode, network.vlan, &owned)?;
         let mut xdp = XdpConfig::new(&interface.name);
         xdp.zero_copy = matches!(network.mode, Mode::Auto | Mode::Zerocopy)
             && steering.mode() == XdpMode::Native;
@@ -193,12 +197,21 @@ fn stack_config(
         .iter()
         .flat_map(|range| {
             range.iter().map(|ip| InterfaceAddress {
-                ip: ip.into(),
+                ip,
                 prefix_len: range.prefix_len,
             })
         })
         .collect();
-    config.gateways.v4 = network.gateway;
+    config.gateways = gateways(&network.gateways)?;
+    config.vlan = network.vlan;
+    let has_ipv6 = config.addresses.iter().any(|own| own.ip.is_ipv6());
+    if has_ipv6 && interface.mtu < IPV6_MTU_MIN {
+        return Err(Failure::environment(format!(
+            "MTU {mtu} of {name} is below what IPv6 needs: `ip link set {name} mtu {IPV6_MTU_MIN}`",
+            mtu = interface.mtu,
+            name = interface.name
+        )));
+    }
     config.mtu = u16::try_from(interface.mtu.min(1_500)).unwrap_or(1_500);
     config.seed = match network.seed {
         Some(seed) => seed,
@@ -214,6 +227,23 @@ fn stack_config(
     config.tcp.msl = network.time_wait / 2;
     config.tcp.ports = ports;
     Ok(config)
+}
+
+/// One gateway a version of IP.
+fn gateways(given: &[IpAddr]) -> anyhow::Result<Gateways> {
+    let mut gateways = Gateways::default();
+    for gateway in given {
+        let is_second = match *gateway {
+            IpAddr::V4(ip) => gateways.v4.replace(ip).is_some(),
+            IpAddr::V6(ip) => gateways.v6.replace(ip).is_some(),
+        };
+        if is_second {
+            return Err(Failure::usage(
+                "there is one --gateway for IPv4 and one for IPv6: leave one out",
+            ));
+        }
+    }
+    Ok(gateways)
 }
 
 /// Creates a file for output; refused before the run rather than after it.

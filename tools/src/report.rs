@@ -146,7 +146,7 @@ impl Report {
         let units = match &last.figures {
             Figures::Load(stats) => stats.responses(),
             Figures::Http(http) => http.ok,
-            Figures::Echo => last.stats.tcp.established,
+            Figures::Echo | Figures::Iperf3 => last.stats.tcp.established,
         };
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
         let frames_per_unit =

@@ -3,6 +3,7 @@
 use crate::cli::{ServeArguments, Service};
 use crate::engine::{Ended, Snapshot};
 use crate::exit::{Exit, Failure};
+use crate::iperf3::Iperf3;
 use crate::live::Live;
 use crate::port::{Job, Port};
 use crate::report::Report;
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
     let listen_port = arguments.port.unwrap_or(match arguments.service {
         Service::Http => 80,
         Service::Echo => 7,
+        Service::Iperf3 => 5_201,
     });
     let addresses = &port.config.addresses;
     eprintln!(
@@ -62,6 +64,12 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
             };
             port.run(Echo, &job, listen, tell)?
         }
+        Service::Iperf3 => port.run(
+            Iperf3::new(),
+            &job,
+            |iperf3, sockets| iperf3.start(sockets, listen_port, backlog),
+            tell,
+        )?,
     };
     let report = Report::new(&ended, start, &description, mtu, job.cores);
     print!("{}", report.text());

@@ -1,7 +1,7 @@
 //! Values on the command line: sizes, durations, addresses, URLs.
 
 use ringmill_core::ports::PortRange;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A count with k, m or g behind it: thousands, millions, milliards.
@@ -50,47 +50,84 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit).map_err(|_| malformed())
 }
 
-/// One address, or a range of them, with the length of their network's prefix.
+/// One address, or several in a row, with the length of their network's prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Addresses {
-    pub(crate) first: Ipv4Addr,
-    pub(crate) last: Ipv4Addr,
+    pub(crate) first: IpAddr,
+    pub(crate) count: u16,
     pub(crate) prefix_len: u8,
 }
 
+/// How many addresses one range may have.
+const RANGE_MAX: u16 = 4_096;
+
 impl Addresses {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    pub(crate) fn iter(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let first = self.first;
+        (0..self.count).map(move |n| match first {
+            IpAddr::V4(first) => Ipv4Addr::from(u32::from(first) + u32::from(n)).into(),
+            IpAddr::V6(first) => Ipv6Addr::from(u128::from(first) + u128::from(n)).into(),
+        })
     }
 }
 
-/// `A/LEN` or `A-B/LEN`.
+/// `A/LEN` or `A-B/LEN`, of either version of IP.
 pub(crate) fn addresses(text: &str) -> Result<Addresses, String> {
-    let malformed =
-        || format!("`{text}` is no address: write it as 198.18.0.1/24 or 198.18.0.1-198.18.0.9/24");
+    let malformed = || {
+        format!(
+            "`{text}` is no address: write it as 198.18.0.1/24, 198.18.0.1-198.18.0.9/24 or 2001:db8::1/64"
+        )
+    };
     let (range, prefix_len) = text.split_once('/').ok_or_else(malformed)?;
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let first: Ipv4Addr = first.parse().map_err(|_| malformed())?;
-    let last: Ipv4Addr = last.parse().map_err(|_| malformed())?;
+    let first: IpAddr = first.parse().map_err(|_| malformed())?;
+    let last: IpAddr = last.parse().map_err(|_| malformed())?;
+    let bits = if first.is_ipv4() { 32 } else { 128 };
     let prefix_len: u8 = prefix_len
         .parse()
         .ok()
-        .filter(|len| *len <= 32)
+        .filter(|len| *len <= bits)
         .ok_or_else(malformed)?;
-    if last < first || u32::from(last) - u32::from(first) >= 4_096 {
+    let distance = match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => {
+            u128::from(u32::from(last)).checked_sub(u128::from(u32::from(first)))
+        }
+        (IpAddr::V6(first), IpAddr::V6(last)) => u128::from(last).checked_sub(u128::from(first)),
+        _ => return Err(malformed()),
+    };
+    let distance = distance.and_then(|distance| u16::try_from(distance).ok());
+    let Some(distance) = distance.filter(|distance| *distance < RANGE_MAX) else {
         return Err(format!(
-            "`{text}`: a range goes upwards and has at most 4096 addresses"
+            "`{text}`: a range goes upwards and has at most {RANGE_MAX} addresses"
         ));
-    }
-    if first.is_multicast() || first.is_loopback() || first.octets()[0] == 0 || last.is_broadcast()
-    {
+    };
+    if !may_be_hosts(first) || !may_be_hosts(last) {
         return Err(format!("`{text}`: no host can have this address"));
     }
     Ok(Addresses {
         first,
-        last,
+        count: distance + 1,
         prefix_len,
     })
+}
+
+/// An address that an interface can have on a wire.
+fn may_be_hosts(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            !(ip.is_multicast() || ip.is_loopback() || ip.is_broadcast() || ip.octets()[0] == 0)
+        }
+        IpAddr::V6(ip) => {
+            let is_ipv4 = ip.to_ipv4_mapped().is_some();
+            !(ip.is_multicast() || ip.is_loopback() || ip.is_unspecified() || is_ipv4)
+        }
+    }
+}
+
+/// The number of a VLAN (IEEE 802.1Q): 0 is none, and 4095 is reserved.
+pub(crate) fn vlan(text: &str) -> Result<u16, String> {
+    let number = text.parse().ok().filter(|id| (1..=4_094).contains(id));
+    number.ok_or_else(|| format!("`{text}` is no VLAN: they are numbered from 1 to 4094"))
 }
 
 /// `FIRST-LAST`.
@@ -108,7 +145,7 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, String> {
     }
 }
 
-/// An `http` URL whose host is an IPv4 address.
+/// An `http` URL whose host is an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) target: SocketAddr,
@@ -117,7 +154,7 @@ pub(crate) struct Url {
     pub(crate) path: String,
 }
 
-/// `http://ADDRESS[:PORT][/PATH]`.
+/// `http://ADDRESS[:PORT][/PATH]`, with brackets around an IPv6 address.
 pub(crate) fn url(text: &str) -> Result<Url, String> {
     let malformed = |why: &str| {
         format!("`{text}` is no URL to load ({why}): write it as http://198.18.0.1:80/path")
@@ -130,10 +167,21 @@ pub(crate) fn url(text: &str) -> Result<Url, String> {
     if path.bytes().any(|byte| !byte.is_ascii_graphic()) {
         return Err(malformed("the path has characters that must be escaped"));
     }
-    let (address, port) = host.split_once(':').unwrap_or((host, "80"));
-    let address: Ipv4Addr = address
-        .parse()
-        .map_err(|_| malformed("the host must be an IPv4 address"))?;
+    // In brackets a colon is part of the address (RFC 3986, 3.2.2).
+    let (address, port) = match host.rsplit_once(':') {
+        Some((address, port)) if !address.starts_with('[') || address.ends_with(']') => {
+            (address, port)
+        }
+        _ => (host, "80"),
+    };
+    let in_brackets = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
+    let address = match in_brackets {
+        Some(address) => address.parse().map(IpAddr::V6),
+        None => address.parse().map(IpAddr::V4),
+    };
+    let address = address.map_err(|_| {
+        malformed("the host must be an IPv4 address, or an IPv6 address in brackets")
+    })?;
     let port: u16 = port
         .parse()
         .ok()
@@ -186,8 +234,39 @@ mod tests {
             "224.0.0.1/4",
             "127.0.0.1/8",
             "0.0.0.0/0",
+            "198.18.0.1-2001:db8::1/24",
+            "198.18.0.1-198.18.16.1/16",
         ] {
             assert!(addresses(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ipv6_addresses_are_the_same() {
+        let range = addresses("2001:db8::ffff-2001:db8::1:1/64").unwrap();
+        let last: IpAddr = "2001:db8::1:1".parse().unwrap();
+        assert_eq!((range.iter().count(), range.prefix_len), (3, 64));
+        assert_eq!(range.iter().last(), Some(last));
+        for text in [
+            "2001:db8::1",
+            "2001:db8::1/129",
+            "2001:db8::2-2001:db8::1/64",
+            "2001:db8::-2001:db8::1000/64",
+            "ff02::1/16",
+            "::1/128",
+            "::/0",
+            // Steering has it as the IPv4 address.
+            "::ffff:198.18.0.1/128",
+        ] {
+            assert!(addresses(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn vlans_are_numbered_as_the_standard_says() {
+        assert_eq!((vlan("1"), vlan("4094")), (Ok(1), Ok(4_094)));
+        for text in ["0", "4095", "-1", "x", ""] {
+            assert!(vlan(text).is_err(), "{text}");
         }
     }
 
@@ -208,6 +287,13 @@ mod tests {
             (8080, "198.18.0.1:8080", "/a?b=c")
         );
         assert_eq!(url("http://198.18.0.1?q").unwrap().path, "/?q");
+        let v6 = url("http://[2001:db8::1]:8080/a").unwrap();
+        assert_eq!(
+            (v6.target, v6.host.as_str()),
+            ("[2001:db8::1]:8080".parse().unwrap(), "[2001:db8::1]:8080")
+        );
+        let v6 = url("http://[2001:db8::1]").unwrap();
+        assert_eq!((v6.target.port(), v6.host.as_str()), (80, "[2001:db8::1]"));
         for text in [
             "198.18.0.1",
             "https://198.18.0.1",
@@ -215,6 +301,10 @@ mod tests {
             "http://198.18.0.1:0/",
             "http://198.18.0.1:x/",
             "http://198.18.0.1/a b",
+            "http://2001:db8::1/",
+            "http://[2001:db8::1/",
+            "http://[2001:db8::1]x/",
+            "http://[198.18.0.1]/",
         ] {
             assert!(url(text).is_err(), "{text}");
         }

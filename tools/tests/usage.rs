@@ -84,6 +84,27 @@ fn arguments_that_make_no_sense_are_named_with_the_remedy() {
 }
 
 #[test]
+fn versions_of_ip_that_do_not_meet_and_vlans_that_can_not_be_are_refused() {
+    let load = |url, more: &[&'static str]| {
+        let given = ["load", url, "-i", "lo", "--addr", "198.18.0.2/24"];
+        [&given[..], more].concat()
+    };
+    let (v4, v6) = ("http://198.18.0.1/", "http://[2001:db8::1]/");
+    let gateways = ["--gateway", "198.18.0.3", "--gateway", "198.18.0.4"];
+    for (arguments, says) in [
+        (load("http://2001:db8::1/", &[]), "in brackets"),
+        (load(v6, &[]), "version of IP"),
+        (load(v4, &["--vlan", "4095"]), "1 to 4094"),
+        (load(v4, &["--gateway", "198.18.0"]), "--gateway"),
+        (load(v4, &gateways), "one --gateway for IPv4"),
+    ] {
+        let (status, message) = refused(&arguments);
+        assert_eq!(status, USAGE, "{arguments:?}: {message}");
+        assert!(message.contains(says), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
 fn an_interface_that_is_not_there_is_said_to_be_so() {
     let (status, message) = refused(&["serve", "http", "nonesuch0", "--addr", "198.18.0.1/24"]);
     assert_eq!(status, ENVIRONMENT);

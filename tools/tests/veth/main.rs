@@ -1,5 +1,5 @@
 //! `ringmill` against peers that we did not write, over veth pairs: curl, wrk,
-//! nginx, the kernel, and tshark as the judge of what was on the wire.
+//! nginx, iperf3, the kernel, and tshark as the judge of what was on the wire.
 //!
 //! ```text
 //! engine: veth0 (ringmill) ============ veth0 (198.18.0.2, kernel) :peer
@@ -8,6 +8,7 @@
 // A test that can't go on ends.
 #![allow(clippy::unwrap_used)]
 
+mod far;
 mod load;
 mod net;
 mod serve;

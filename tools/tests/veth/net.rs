@@ -1,7 +1,9 @@
 //! Two namespaces, a wire, and programs on it.
 
 use ringmill::netns::{Namespace, VethPair};
+use ringmill::relay::{Relay, RelayEnd};
 use ringmill::testing;
+use ringmill_core::driver::link::Link;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -13,6 +15,36 @@ pub(crate) const ENGINE: &str = "198.18.0.1";
 /// The kernel's address at the other end.
 pub(crate) const PEER: &str = "198.18.0.2";
 
+/// The same two over IPv6.
+pub(crate) const ENGINE_V6: &str = "2001:db8::1";
+pub(crate) const PEER_V6: &str = "2001:db8::2";
+
+/// A version of IP on the command lines of programs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    /// `--addr` of the engine.
+    pub(crate) engine: &'static str,
+    /// The host of a URL to the engine, and to the peer.
+    pub(crate) engine_host: &'static str,
+    pub(crate) peer_host: &'static str,
+}
+
+pub(crate) const FAMILIES: [Family; 2] = [
+    Family {
+        name: "IPv4",
+        engine: "198.18.0.1/24",
+        engine_host: ENGINE,
+        peer_host: PEER,
+    },
+    Family {
+        name: "IPv6",
+        engine: "2001:db8::1/64",
+        engine_host: "[2001:db8::1]",
+        peer_host: "[2001:db8::2]",
+    },
+];
+
 /// One test at a time: each wants the machine's two cores.
 static MACHINE: Mutex<()> = Mutex::new(());
 
@@ -20,6 +52,7 @@ static MACHINE: Mutex<()> = Mutex::new(());
 pub(crate) struct Net {
     pub(crate) engine: Namespace,
     pub(crate) peer: Namespace,
+    relay: Option<Relay>,
     folder: PathBuf,
     _machine: MutexGuard<'static, ()>,
 }
@@ -27,23 +60,38 @@ pub(crate) struct Net {
 impl Net {
     /// A net for the test of this name; none where the machine can't run it.
     pub(crate) fn new(test: &str) -> Option<Net> {
+        Net::over(test, None)
+    }
+
+    /// The same with such a wire in both directions, which a relay makes.
+    pub(crate) fn over(test: &str, link: Option<Link>) -> Option<Net> {
         let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
         if !testing::machine_can_run(test) {
             return None;
         }
         let engine = Namespace::create(&format!("{test}-e")).unwrap();
         let peer = Namespace::create(&format!("{test}-p")).unwrap();
-        VethPair::create((&engine, "veth0"), (&peer, "veth0"), 1, 1_500).unwrap();
-        peer.ip(&["addr", "add", &format!("{PEER}/24"), "dev", "veth0"])
-            .unwrap();
+        let [v4, v6] = [PEER, PEER_V6].map(|address| address.parse().unwrap());
+        let relay = link.map(|link| lay_relay(test, link, &engine, &peer));
+        if relay.is_none() {
+            VethPair::create((&engine, "veth0"), (&peer, "veth0"), 1, 1_500).unwrap();
+        }
+        peer.add_address("veth0", v4, 24).unwrap();
+        peer.add_address("veth0", v6, 64).unwrap();
         let folder = std::env::temp_dir().join(format!("ringmill-{}-{test}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         Some(Net {
             engine,
             peer,
+            relay,
             folder,
             _machine: machine,
         })
+    }
+
+    /// Frames that the relay lost.
+    pub(crate) fn lost(&self) -> u64 {
+        self.relay.as_ref().map_or(0, Relay::lost)
     }
 
     /// A file of this test's own.
@@ -122,7 +170,7 @@ impl Net {
             "worker_processes 1; daemon off; user root; pid {pid}; error_log {error};
              events {{ worker_connections 8192; }}
              http {{ access_log {log} combined buffer=64k flush=200ms; keepalive_requests 1000000000;
-             server {{ listen 80 backlog=8192; root {root}; }} }}",
+             server {{ listen 80 backlog=8192; listen [::]:80 backlog=8192; root {root}; }} }}",
             pid = self.file("nginx.pid").display(),
             error = self.file("error.log").display(),
             log = log.display(),
@@ -153,10 +201,46 @@ impl Net {
     }
 }
 
+fn lay_relay(test: &str, link: Link, engine: &Namespace, peer: &Namespace) -> Relay {
+    let addresses = |texts: [&str; 2]| texts.map(|text| text.parse().unwrap());
+    let (at_engine, at_peer) = (addresses([ENGINE, ENGINE_V6]), addresses([PEER, PEER_V6]));
+    let end = |namespace, addresses| RelayEnd {
+        namespace,
+        interface: "veth0",
+        addresses,
+        link,
+    };
+    let (engine, peer) = (end(engine, &at_engine), end(peer, &at_peer));
+    let seed = u64::from(std::process::id());
+    println!("{test}: the relay's seed is {seed}");
+    Relay::lay(&format!("{test}-r"), seed, &engine, &peer).unwrap()
+}
+
 impl Drop for Net {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Bytes without a pattern that a lost or repeated segment could hide in.
+pub(crate) fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next)
+        .flatten()
+        .take(len)
+        .collect()
+}
+
+/// A report of an engine that ended in good order.
+pub(crate) fn assert_clean((status, report): (i32, String)) {
+    assert_eq!(status, 0, "{report}");
+    assert!(report.contains("everything else came home"), "{report}");
 }
 
 /// Waits up to ten seconds.

@@ -1,6 +1,6 @@
 //! `ringmill serve` under clients of the kernel.
 
-use crate::net::{ENGINE, Net};
+use crate::net::{ENGINE, Net, assert_clean, noise};
 use std::io::{Read as _, Write as _};
 
 const URL: &str = "http://198.18.0.1/";
@@ -8,27 +8,6 @@ const ADDRESS: [&str; 2] = ["--addr", "198.18.0.1/24"];
 
 fn serve<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["serve", "http", "veth0", "-q"], &ADDRESS[..], more].concat()
-}
-
-/// A report of an engine that ended in good order.
-fn assert_clean((status, report): (i32, String)) {
-    assert_eq!(status, 0, "{report}");
-    assert!(report.contains("everything else came home"), "{report}");
-}
-
-/// Bytes without a pattern that a lost or repeated segment could hide in.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next)
-        .flatten()
-        .take(len)
-        .collect()
 }
 
 #[test]
