@@ -14,7 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use crate::tcp::{
-    Closed, ConnectError, ConnectionId, ListenError, ListenerId, SocketOptions, SoftError, SourceId,
+    Closed, ConnectError, ConnectionId, Info, ListenError, ListenerId, Repair, SocketOptions,
+    SoftError, SourceId,
 };
 
 /// Why a call on a connection was refused.
@@ -141,6 +142,11 @@ impl<'a> Sockets<'a> {
     /// The smoothed round-trip time of a connection (RFC 6298), once there is one.
     pub fn smoothed_rtt(&self, connection: ConnectionId) -> Option<Duration> {
         self.tcp.connection(connection)?.rtt.smoothed()
+    }
+
+    /// What is known of a connection (TCP_INFO).
+    pub fn info(&self, connection: ConnectionId) -> Option<Info> {
+        self.tcp.info(connection)
     }
 
     /// The remote address of a connection (getpeername).

@@ -262,6 +262,46 @@ unsafe extern "C" fn getsockopt(
     }))
 }
 
+/// libc's getsockopt, for a process that has this library in front of libc
+/// (`LD_PRELOAD`): packetdrill asks libc, not the table, for TCP_INFO. Numbers
+/// that are not the engine's go on to the kernel.
+///
+/// # Safety
+/// As getsockopt(2).
+// SAFETY: it does what libc's function of this name does.
+#[unsafe(export_name = "getsockopt")]
+pub unsafe extern "C" fn getsockopt_in_front_of_libc(
+    number: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    len: *mut socklen_t,
+) -> c_int {
+    let owner = {
+        let hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts
+            .iter()
+            .find(|(_, host)| host.owns(number))
+            .map(|(&id, _)| id)
+    };
+    if let Some(id) = owner {
+        // SAFETY: this function's own condition.
+        return unsafe {
+            getsockopt(
+                ptr::without_provenance_mut(id),
+                number,
+                level,
+                name,
+                value,
+                len,
+            )
+        };
+    }
+    // SAFETY: this function's own condition; the kernel checks the pointers.
+    let result = unsafe { libc::syscall(libc::SYS_getsockopt, number, level, name, value, len) };
+    c_int::try_from(result).unwrap_or(-1)
+}
+
 unsafe extern "C" fn setsockopt(
     userdata: UserData,
     number: c_int,

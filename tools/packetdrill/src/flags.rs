@@ -3,9 +3,9 @@
 //! | name | value |
 //! |---|---|
 //! | `local` | the engine's own address, as in `--local_ip` |
-//! | `profile` | `linux` (default), `freebsd` or `ringmill` |
-//! | `tso_segs` | segments that make one offloaded packet (see the offload module) |
-//! | `tcp_...` | a setting of the kernel by its sysctl name, as far as the engine has it |
+//! | `tcp_min_tso_segs` | segments that make one offloaded packet (see the offload module) |
+//! | `tcp_tso_win_divisor` | taken and without effect: the engine does not defer segments to fill such a packet |
+//! | `tcp_...` | any other: a setting of Linux by its sysctl name, as far as the engine has it |
 
 use crate::offload::Offload;
 use crate::port;
@@ -40,6 +40,8 @@ impl Settings {
         };
         // Every script is to be the same run.
         settings.config.seed = 1;
+        settings.config.tcp.receive_buffer = 15 << 20;
+        settings.config.tcp.quick_acks = 16;
         for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
             let (name, value) = flag
                 .split_once('=')
@@ -57,7 +59,9 @@ impl Settings {
                 let ip: Ipv4Addr = value.parse().map_err(|_| bad())?;
                 self.config.addresses[0].ip = ip.into();
             }
-            "tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
+            "tcp_min_tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
+            "tcp_tso_win_divisor" => {}
+            "tcp_sack" => tcp.sack = value != "0",
             "tcp_timestamps" => tcp.timestamps = value != "0",
             _ => return Err(FlagError::Unknown(name.to_owned())),
         }

@@ -229,6 +229,11 @@ impl Host {
         }
     }
 
+    /// The number is a descriptor of this host.
+    pub(crate) fn owns(&self, number: i32) -> bool {
+        self.lock().world.descriptors.contains(number)
+    }
+
     /// Opens a descriptor.
     pub(crate) fn open(&self, kind: Kind) -> Outcome<i32> {
         self.call(|world| world.descriptors.open(kind))

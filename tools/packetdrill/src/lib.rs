@@ -21,6 +21,7 @@ mod descriptors;
 mod errno;
 mod flags;
 mod host;
+mod info;
 pub mod interface;
 mod offload;
 mod options;

@@ -37,7 +37,7 @@ impl Offload {
         }
     }
 
-    /// Marks the packets that left in one step, in order.
+    /// Marks the packets of one burst, in order.
     pub(crate) fn mark<'a>(&mut self, departures: impl Iterator<Item = &'a mut Departure>) {
         let mut burst: Vec<(&mut Departure, Segment)> = Vec::new();
         for departure in departures {

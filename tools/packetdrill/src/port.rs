@@ -32,6 +32,8 @@ pub(crate) struct Port {
     arrived: VecDeque<Frame>,
     departed: VecDeque<Departure>,
     offload: Offload,
+    /// Departures since the engine was last at rest.
+    unmarked: usize,
     drops: DriverDrops,
 }
 
@@ -41,6 +43,7 @@ impl Port {
             arrived: VecDeque::new(),
             departed: VecDeque::new(),
             offload,
+            unmarked: 0,
             drops: DriverDrops::default(),
         }
     }
@@ -53,6 +56,13 @@ impl Port {
     /// The oldest packet that left.
     pub(crate) fn depart(&mut self) -> Option<Departure> {
         self.departed.pop_front()
+    }
+
+    /// The engine is at rest: what left since it last was is one burst.
+    pub(crate) fn end_burst(&mut self) {
+        let first = std::mem::replace(&mut self.unmarked, 0);
+        let first = self.departed.len().saturating_sub(first);
+        self.offload.mark(self.departed.range_mut(first..));
     }
 
     /// Nothing waits to be received by the engine.
@@ -85,6 +95,7 @@ impl Port {
             self.drops.tx_invalid += 1;
             return;
         }
+        self.unmarked += 1;
         self.departed.push_back(Departure {
             at: now,
             packet: packet.to_vec(),
@@ -103,7 +114,6 @@ impl Driver for Port {
     }
 
     fn tx(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
-        let first = self.departed.len();
         for frame in batch.drain(Batch::CAPACITY) {
             if let Ok((header, packet)) = ethernet::Header::parse(frame.data()) {
                 match header.ethertype {
@@ -113,7 +123,6 @@ impl Driver for Port {
             }
             pool.free(frame);
         }
-        self.offload.mark(self.departed.range_mut(first..));
     }
 
     fn held(&self) -> usize {

@@ -120,6 +120,7 @@ impl World {
                 break;
             }
         }
+        self.shard.driver_mut().end_burst();
         let told = self
             .shard
             .with_app(self.now, |inbox, _| std::mem::take(&mut inbox.0));

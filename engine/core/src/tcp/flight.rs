@@ -162,6 +162,11 @@ impl Flight {
         self.lost - self.again
     }
 
+    /// Bytes of these that were sent again.
+    pub(crate) fn again(&self) -> u32 {
+        self.again
+    }
+
     /// Bytes held to be in the network (RFC 6675 section 3, pipe).
     pub(crate) fn pipe(&self) -> u32 {
         let all = match (self.records.front(), self.records.back()) {

@@ -647,6 +647,11 @@ impl Recovery {
         }
     }
 
+    /// What was in flight at the last reduction for a mark is still there.
+    pub(crate) fn is_reduced(&self, una: Seq) -> bool {
+        self.reduced.is_some_and(|reduced| una.precedes(reduced))
+    }
+
     /// cwnd by proportional rate reduction (RFC 9937 section 6): `extra` is a segment
     /// where the acknowledgment is safe (slow start reduction bound), or nothing
     /// (conservative reduction bound).

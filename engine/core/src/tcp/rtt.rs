@@ -71,6 +71,11 @@ impl RttEstimator {
         base.saturating_mul(1 << backoff.min(16)).min(bounds.max)
     }
 
+    /// RTTVAR.
+    pub(crate) fn variation(&self) -> Duration {
+        Duration::from_micros(u64::from(self.rttvar_us))
+    }
+
     /// The smoothed round-trip time, if there is one.
     pub(crate) fn smoothed(&self) -> Option<Duration> {
         (self.srtt_us > 0).then(|| Duration::from_micros(u64::from(self.srtt_us)))

@@ -6,6 +6,7 @@
 //! number 1 on.
 
 use crate::peer::{Peer, Seg, seg};
+use ringmill_core::sockets::Repair;
 use ringmill_core::stats::DropReason;
 
 const MSS: u32 = 1_460;
@@ -283,4 +284,30 @@ fn alternating_blocks_of_single_bytes_do_no_harm() {
     peer.takes_all();
     peer.sends(ack(10, &[]));
     assert_eq!(peer.stats().tcp.bytes_acked, 14_600);
+}
+
+/// What can be asked of a connection while it repairs (TCP_INFO).
+#[test]
+fn a_repair_can_be_watched() {
+    let mut peer = ten_in_flight(14_600);
+    let info = |peer: &mut Peer| {
+        let id = peer.id();
+        peer.sockets(|_, sockets| sockets.info(id)).unwrap()
+    };
+    let before = info(&mut peer);
+    assert_eq!((before.repair, before.unacked), (Repair::Open, 10));
+    assert_eq!((before.cwnd, before.ssthresh), (10, None));
+    peer.sends(ack(0, &[(1, 2)]));
+    assert_eq!(info(&mut peer).repair, Repair::Disorder);
+    peer.sends(ack(0, &[(1, 4)]));
+    let during = info(&mut peer);
+    assert_eq!(during.repair, Repair::Recovery);
+    assert_eq!(
+        (during.sacked, during.lost, during.retransmitted),
+        (3, 1, 1)
+    );
+    peer.sends(ack(10, &[]));
+    let after = info(&mut peer);
+    assert_eq!((after.repair, after.unacked), (Repair::Open, 0));
+    assert!(after.ssthresh.is_some_and(|ssthresh| ssthresh < 10));
 }

@@ -17,6 +17,7 @@ fn a_server_accepts_reads_writes_and_closes() {
     let (listener, connection) = script.accepted();
 
     script.inject(Flags::PSH | Flags::ACK, 1, 1, b"hello");
+    assert_eq!(script.receive().unwrap().ack, 6, "as Linux, at once");
     assert_eq!(script.write(connection, b"and back"), 8);
     let sent = script.receive().unwrap();
     assert_eq!(
@@ -269,4 +270,19 @@ fn ports_and_addresses_come_back_in_the_form_of_c() {
     assert_eq!(u16::from_be_bytes([address[2], address[3]]), PEER_PORT);
     assert_eq!(address[4..8], [192, 0, 2, 1]);
     assert_ne!(PEER_PORT, PORT);
+}
+
+#[test]
+fn tcp_info_has_the_layout_of_linux() {
+    let mut script = Script::new("");
+    let (_, connection) = script.accepted();
+    let info = script.bytes(connection, libc::IPPROTO_TCP, libc::TCP_INFO, 104);
+    let word = |at: usize| u32::from_ne_bytes(info[at..at + 4].try_into().unwrap());
+    assert_eq!((info[0], info[1]), (1, 0), "TCP_ESTABLISHED, TCP_CA_Open");
+    assert_eq!(word(16), 1_460, "tcpi_snd_mss");
+    assert_eq!(
+        (word(80), word(84)),
+        (10, 1_460),
+        "tcpi_snd_cwnd, tcpi_advmss"
+    );
 }

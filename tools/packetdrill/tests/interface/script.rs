@@ -209,6 +209,19 @@ impl Script {
         }
     }
 
+    /// An option of `len` bytes.
+    pub(crate) fn bytes(&mut self, number: c_int, level: c_int, name: c_int, len: u32) -> Vec<u8> {
+        let mut value = vec![0u8; len as usize];
+        let mut len = len;
+        let at = value.as_mut_ptr().cast::<c_void>();
+        assert_eq!(
+            call!(self, getsockopt, number, level, name, at, &mut len),
+            0
+        );
+        value.truncate(len as usize);
+        value
+    }
+
     pub(crate) fn poll(&mut self, number: c_int, events: i16, timeout_ms: c_int) -> i16 {
         let mut watched = pollfd {
             fd: number,

@@ -1,0 +1,89 @@
+//! One run of packetdrill, with a limit.
+
+use crate::script::Script;
+use anyhow::{Context as _, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long one script may take in real time; in virtual time it takes what it takes.
+const LIMIT: Duration = Duration::from_secs(20);
+/// The addresses that scripts run on; by itself packetdrill draws some.
+const LOCAL: &str = "192.168.0.1";
+
+pub(crate) struct Runner {
+    packetdrill: PathBuf,
+    library: PathBuf,
+    /// Where the copies are.
+    scratch: PathBuf,
+}
+
+impl Runner {
+    pub(crate) fn new(packetdrill: &Path) -> anyhow::Result<Runner> {
+        let packetdrill = packetdrill
+            .canonicalize()
+            .with_context(|| format!("no packetdrill at {}", packetdrill.display()))?;
+        // Cargo puts both into one directory.
+        let library = std::env::current_exe()?.with_file_name("libringmill_packetdrill.so");
+        if !library.exists() {
+            bail!("no {}: build the library as well", library.display());
+        }
+        let scratch =
+            std::env::temp_dir().join(format!("ringmill-packetdrill-{}", std::process::id()));
+        fs::create_dir_all(&scratch)?;
+        Ok(Runner {
+            packetdrill,
+            library,
+            scratch,
+        })
+    }
+
+    /// Runs one script: what packetdrill said if it failed.
+    pub(crate) fn run(&self, path: &Path, script: &Script) -> anyhow::Result<Result<(), String>> {
+        let name = path.file_name().context("a script has a name")?;
+        let copy = self.scratch.join(name);
+        let output = self.scratch.join("output");
+        fs::write(&copy, &script.text)?;
+        let writer = fs::File::create(&output)?;
+        let mut child = Command::new(&self.packetdrill)
+            .arg(format!("--so_filename={}", self.library.display()))
+            .arg(format!("--so_flags={}", script.flags.join(",")))
+            .arg(format!("--local_ip={LOCAL}"))
+            .arg(name)
+            .current_dir(&self.scratch)
+            // TCP_INFO is asked of libc, which the library answers for when it
+            // stands in front of it.
+            .env("LD_PRELOAD", &self.library)
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()
+            .with_context(|| format!("{} can't be run", self.packetdrill.display()))?;
+        let started = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break Some(status);
+            }
+            if started.elapsed() > LIMIT {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let said = String::from_utf8_lossy(&fs::read(&output)?).into_owned();
+        Ok(match status {
+            Some(status) if status.success() => Ok(()),
+            Some(_) => Err(said),
+            None => Err(format!("still running after {} s\n{said}", LIMIT.as_secs())),
+        })
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}

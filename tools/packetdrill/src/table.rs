@@ -1,0 +1,90 @@
+//! The results as a table in Markdown.
+
+use crate::script::Needs;
+use anyhow::Context as _;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The table stands between these lines of a file.
+const BEGIN: &str = "<!-- results: begin -->";
+const END: &str = "<!-- results: end -->";
+
+/// One script and how it went.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) needs: Needs,
+    /// What packetdrill said when it failed.
+    pub(crate) outcome: Result<(), String>,
+}
+
+fn title(needs: Needs) -> &'static str {
+    match needs {
+        Needs::Portable => "portable calls only",
+        Needs::TcpInfo => "TCP_INFO",
+        Needs::Settings => "kernel settings",
+        Needs::Linux => "Linux's own calls, or Fast Open",
+    }
+}
+
+/// How many passed, by what they need.
+pub(crate) fn summary(rows: &[Row]) -> String {
+    let mut text = String::from("| scripts that need | passed | of |\n|---|---|---|\n");
+    let mut line = |title: &str, among: &dyn Fn(&Row) -> bool| {
+        let all = rows.iter().filter(|row| among(row));
+        let passed = all.clone().filter(|row| row.outcome.is_ok()).count();
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "| {title} | {passed} | {} |", all.count());
+    };
+    for needs in Needs::ALL {
+        line(title(needs), &|row| row.needs == needs);
+    }
+    line("**all**", &|_| true);
+    text
+}
+
+/// Writes summary and table between the marks of `file`.
+pub(crate) fn write(file: &Path, rows: &[Row]) -> anyhow::Result<()> {
+    let old = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+    let (before, rest) = old
+        .split_once(BEGIN)
+        .with_context(|| format!("no {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("no {END}"))?;
+    let mut text = summary(rows);
+    for needs in Needs::ALL {
+        let _ = write!(
+            text,
+            "\n### {}\n\n| script | | why not |\n|---|---|---|\n",
+            title(needs)
+        );
+        for row in rows.iter().filter(|row| row.needs == needs) {
+            let (passed, why) = match &row.outcome {
+                Ok(()) => ("pass", String::new()),
+                Err(said) => ("fail", reason(said)),
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {passed} | {why} |",
+                row.name.trim_end_matches(".pkt")
+            );
+        }
+    }
+    std::fs::write(file, format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))?;
+    Ok(())
+}
+
+/// The first thing that packetdrill said, with what was expected and what came.
+fn reason(said: &str) -> String {
+    let mut lines = said.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or("no reason given");
+    let first = first.split_once(".pkt:").map_or(first, |(_, rest)| rest);
+    let mut reason = format!("line {first}").replace("line still", "still");
+    for (mark, title) in [("script packet:", "expected"), ("actual packet:", "came")] {
+        if let Some(line) = said.lines().find_map(|line| line.strip_prefix(mark)) {
+            let _ = write!(reason, "; {title} `{}`", line.trim());
+        }
+    }
+    if let Some(line) = said.lines().find(|line| line.contains("AssertionError")) {
+        let _ = write!(reason, "; {line}");
+    }
+    reason.replace('|', "\\|")
+}
