@@ -69,6 +69,17 @@ impl FlowHasher {
         bytes[20..].copy_from_slice(&key.remote_port.to_be_bytes());
         self.0.hash(&bytes)
     }
+
+    /// A hash of a flow and of more words, under the same key: no value of it says
+    /// anything about [`hash`](FlowHasher::hash).
+    pub fn hash_with(&self, key: &FlowKey, more: [u32; 3]) -> u64 {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.hash(key).to_le_bytes());
+        for (chunk, word) in bytes[8..].chunks_exact_mut(4).zip(more) {
+            chunk.copy_from_slice(&word.to_le_bytes());
+        }
+        self.0.hash(&bytes)
+    }
 }
 
 const SLOTS: usize = 7;

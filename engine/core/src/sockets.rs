@@ -14,8 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use crate::tcp::{
-    Closed, ConnectError, ConnectionId, Info, ListenError, ListenerId, Repair, SocketOptions,
-    SoftError, SourceId,
+    Closed, ConnectError, ConnectionId, Info, ListenError, ListenerId, OptionError, Repair,
+    SocketOption, SocketOptions, SoftError, SourceId,
 };
 
 /// Why a call on a connection was refused.
@@ -121,6 +121,35 @@ impl<'a> Sockets<'a> {
         }
         self.tcp.shared.stats.ports_exhausted += u64::from(count > 0);
         Err(ConnectError::AddressNotAvailable)
+    }
+
+    /// Sets an option of a connection.
+    pub fn set_option(
+        &mut self,
+        connection: ConnectionId,
+        option: SocketOption,
+    ) -> Result<(), OptionError> {
+        self.tcp.set_option(connection, option)
+    }
+
+    /// The options of a connection.
+    pub fn options(&self, connection: ConnectionId) -> Option<SocketOptions> {
+        let tcb = self.tcp.connection(connection)?;
+        Some(*self.tcp.shared.options(tcb))
+    }
+
+    /// Sets an option of a listener: connections whose SYN comes later have it.
+    pub fn set_listener_option(
+        &mut self,
+        listener: ListenerId,
+        option: SocketOption,
+    ) -> Result<(), OptionError> {
+        self.tcp.set_listener_option(listener, option)
+    }
+
+    /// The options of a listener.
+    pub fn listener_options(&self, listener: ListenerId) -> Option<SocketOptions> {
+        self.tcp.listener_options(listener)
     }
 
     /// The application's word for a connection: 0 until it is set.
@@ -236,7 +265,8 @@ impl<'a> Sockets<'a> {
             return Err(SocketError::BrokenPipe);
         }
         let mut moved = 0;
-        while tcb.send_queued < shared.config.send_buffer {
+        let limit = shared.send_buffer(&tcb.settings);
+        while tcb.send_queued < limit {
             let Some(chunk) = shared.chunks.pop_front(&mut tcb.receive_queue) else {
                 break;
             };
@@ -283,7 +313,7 @@ impl<'a> Sockets<'a> {
             .chunks
             .source_len(source)
             .saturating_sub(offset);
-        let limit = self.tcp.shared.config.send_buffer;
+        let limit = self.send_limit(connection)?;
         let tcb = self.sendable(connection)?;
         let queued = tcb.send_queued;
         if queued >= limit {
@@ -307,7 +337,7 @@ impl<'a> Sockets<'a> {
     /// Queues a copy of `bytes`, as far as the send buffer has room, and tells
     /// how many were queued.
     pub fn send(&mut self, connection: ConnectionId, bytes: &[u8]) -> Result<usize, SocketError> {
-        let limit = self.tcp.shared.config.send_buffer;
+        let limit = self.send_limit(connection)?;
         let tcb = self.sendable(connection)?;
         let room = limit.saturating_sub(tcb.send_queued) as usize;
         if room == 0 && !bytes.is_empty() {
@@ -339,6 +369,12 @@ impl<'a> Sockets<'a> {
         self.tcp
             .connection(connection)
             .map_or(0, Tcb::urgent_remaining)
+    }
+
+    fn send_limit(&self, connection: ConnectionId) -> Result<u32, SocketError> {
+        let tcb = self.tcp.connection(connection);
+        let tcb = tcb.ok_or(SocketError::BadDescriptor)?;
+        Ok(self.tcp.shared.send_buffer(&tcb.settings))
     }
 
     fn sendable(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {

@@ -77,6 +77,10 @@ drop_reasons! {
     ReassemblyFull = "reassembly_full",
     /// Data after the application closed (RFC 9293 section 3.6.1, SHLD-3).
     DataAfterClose = "data_after_close",
+    /// For no connection, and the RSTs of this second are used up.
+    ResetLimited = "reset_limited",
+    /// An ACK that brings back no cookie of ours, where one might come.
+    BadCookie = "bad_cookie",
     /// The listener's SYN queue is full.
     SynQueueFull = "syn_queue_full",
     /// The listener's accept queue is full.
@@ -224,6 +228,14 @@ counters! {
         resets_out,
         /// Challenge ACKs sent (RFC 5961).
         challenge_acks,
+        /// Challenge ACKs not sent because their connection had sent its share.
+        challenge_acks_limited,
+        /// SYNs answered by a cookie (RFC 4987).
+        cookies_sent,
+        /// Cookies that came back and opened a connection, if there was room for it.
+        cookies_received,
+        /// ACKs whose cookie was forged, altered or too old.
+        cookies_failed,
         /// Zero-window probes sent (RFC 9293 section 3.8.6.1).
         window_probes,
         /// Acknowledgments without news that count towards fast retransmission.

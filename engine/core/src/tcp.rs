@@ -17,23 +17,29 @@ mod close;
 mod cold;
 mod congestion;
 mod connect;
+mod cookie;
 mod ecn;
 mod flight;
+mod half_open;
 mod icmp;
 mod info;
 mod input;
 mod invariants;
+mod limit;
 mod listen;
 mod options;
 mod output;
 mod probing;
+mod profile;
 mod rack;
 mod receive;
 mod recovery;
 mod reset;
 mod rtt;
 mod sack;
+mod settings;
 mod state;
+mod stateless;
 mod tcb;
 mod time_wait;
 mod timers;
@@ -51,8 +57,11 @@ pub(crate) use input::Segment;
 pub use invariants::Broken;
 pub use listen::ListenError;
 pub use listen::ListenerId;
-pub use options::{SocketOptions, TcpConfig};
+pub use options::{
+    AcceptOverflow, OptionError, SocketOption, SocketOptions, SynCookies, TcpConfig,
+};
 pub(crate) use output::{Emitter, Payload};
+pub use profile::{Profile, UnknownProfile};
 pub use rtt::RtoBounds;
 pub use state::State;
 pub(crate) use tcb::{Events, Tcb, TcbFlags};
@@ -71,7 +80,11 @@ use crate::wire::ip::Service;
 use crate::wire::tcp::Header;
 use cold::Cold;
 use connect::IssGenerator;
-use listen::{Listener, SynQueue};
+use cookie::CookieJar;
+use half_open::SynQueue;
+use limit::RateLimit;
+use listen::Listener;
+use settings::Settings;
 use std::collections::VecDeque;
 use tcb::Millis;
 use time_wait::TimeWaitTable;
@@ -158,6 +171,8 @@ pub struct Gauges {
     pub timers: usize,
     /// Local ports taken by connections that this side opened.
     pub ports: usize,
+    /// Different sets of socket options.
+    pub option_sets: usize,
 }
 
 impl Gauges {
@@ -194,6 +209,10 @@ pub(crate) struct Shared {
     paths: PathMtus,
     table: FlowTable,
     hasher: FlowHasher,
+    pub(crate) settings: Settings,
+    cookies: CookieJar,
+    /// RSTs for segments of no connection.
+    stray_resets: RateLimit,
     pub(crate) chunks: Chunks,
     /// Cold parts that no connection owns.
     #[expect(clippy::vec_box, reason = "they go to connections as they are")]
@@ -238,6 +257,9 @@ impl Tcp {
                 hasher: FlowHasher::new(rng.key()),
                 chunks: Chunks::new(config.max_chunks, config.max_held_frames),
                 spare: Vec::new(),
+                settings: Settings::new(config.max_option_sets),
+                cookies: CookieJar::new(rng.key()),
+                stray_resets: RateLimit::new(config.stray_resets_per_second, rng.next_u64()),
                 wheel: Wheel::new(tick, now),
                 ports: Ports::new(config.ports, rng.key()),
                 iss: IssGenerator::new(rng.key()),
@@ -323,6 +345,7 @@ impl Tcp {
             held_frames: self.shared.chunks.frames_held(),
             timers: self.shared.wheel.len() + self.half_open.timers(),
             ports: self.shared.ports.in_use(),
+            option_sets: self.shared.settings.len(),
         }
     }
 }

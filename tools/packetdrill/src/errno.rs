@@ -45,6 +45,7 @@ impl From<ListenError> for Errno {
         Errno(match error {
             ListenError::AddressInUse { .. } => libc::EADDRINUSE,
             ListenError::AddressNotAvailable { .. } => libc::EADDRNOTAVAIL,
+            ListenError::NoBuffers => libc::ENOBUFS,
         })
     }
 }

@@ -136,6 +136,7 @@ impl Node {
         let remote = SocketAddr::new((self.address_of)(plan.server, plan.is_v6), PORT);
         let options = SocketOptions {
             nodelay: plan.nodelay,
+            ..SocketOptions::default()
         };
         match sockets.connect(remote, self.next_token(), options) {
             Ok(connection) => self.sides.push(Side {

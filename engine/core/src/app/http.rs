@@ -154,7 +154,10 @@ impl Http {
             errors: Refusal::ALL
                 .map(|refusal| (refusal, reply(refusal.head(), "Connection: close\r\n", b""))),
         });
-        let options = SocketOptions { nodelay: true };
+        let options = SocketOptions {
+            nodelay: true,
+            ..SocketOptions::default()
+        };
         sockets.listen(
             self.config.address,
             self.config.port,

@@ -228,7 +228,14 @@ impl Load {
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return;
         };
-        match sockets.connect(self.config.target, index, SocketOptions { nodelay: true }) {
+        match sockets.connect(
+            self.config.target,
+            index,
+            SocketOptions {
+                nodelay: true,
+                ..SocketOptions::default()
+            },
+        ) {
             Ok(connection) => {
                 slot.connection = Some(connection);
                 slot.since = sockets.now();

@@ -83,7 +83,7 @@ impl Tcp {
         self.shared
             .table
             .remove(hash, Flow::Connection(index).value());
-        self.shared.release(cx, index, &mut tcb);
+        self.shared.clear(cx, index, &mut tcb);
         if tcb.is(TcbFlags::ACTIVE) {
             self.shared.ports.release(&tcb.key);
         }
@@ -99,6 +99,7 @@ impl Tcp {
                 why: tcb.told(why),
             });
         }
+        self.shared.settings.release(tcb.settings);
     }
 
     /// Both sides have closed, and TIME-WAIT is the peer's or a record's. While the
@@ -153,7 +154,7 @@ impl Tcp {
 }
 
 impl Shared {
-    fn release(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) {
+    fn clear(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) {
         self.wheel.cancel(index);
         self.chunks.clear(&mut tcb.send_queue, cx.pool);
         self.chunks.clear(&mut tcb.receive_queue, cx.pool);

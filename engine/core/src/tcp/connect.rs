@@ -4,6 +4,8 @@
 use super::congestion::Congestion;
 use super::flight::Delivered;
 use super::input::micros;
+use super::options::window_scale;
+use super::settings::SettingsId;
 use super::state::State;
 use super::tcb::{Minutes, Tcb, TcbFlags};
 use super::transitions::Event;
@@ -22,7 +24,7 @@ const MSS_DEFAULT: [u16; 2] = [536, 1_220];
 /// on IPv6.
 const HEADERS: [u16; 2] = [40, 60];
 /// No peer can make us send segments of less (CVE-2019-11479); Linux has 48.
-const MSS_FLOOR: u16 = 88;
+pub(crate) const MSS_FLOOR: u16 = 88;
 /// Each data segment carries NOP, NOP and the timestamps option.
 const TIMESTAMPS_LEN: u16 = 12;
 
@@ -50,7 +52,7 @@ pub(crate) struct Opening {
     pub(crate) state: State,
     pub(crate) iss: Seq,
     pub(crate) flags: TcbFlags,
-    pub(crate) options: SocketOptions,
+    pub(crate) settings: SettingsId,
 }
 
 /// Why a connect was refused at once.
@@ -60,7 +62,7 @@ pub enum ConnectError {
     /// connections or by TIME-WAIT.
     #[error("no local port is free towards this destination (EADDRNOTAVAIL)")]
     AddressNotAvailable,
-    /// ENOBUFS: the budget of connections is used up.
+    /// ENOBUFS: the budget of connections, or of sets of options, is used up.
     #[error("no room for another connection (ENOBUFS)")]
     NoBuffers,
     /// EINVAL: broadcast, multicast or otherwise impossible (RFC 9293, MUST-46).
@@ -94,21 +96,29 @@ impl Tcp {
             local_port: port,
             remote_port: remote.port(),
         };
+        let Some(settings) = self.shared.settings.intern(options) else {
+            self.shared.ports.release(&key);
+            return Err(ConnectError::NoBuffers);
+        };
         let iss = self.shared.iss.iss(cx.now, &key);
-        let mut tcb = self.shared.make_tcb(&Opening {
+        let mut tcb = self.shared.make_tcb(Opening {
             key,
             state: State::Closed,
             iss,
             flags: TcbFlags::ACTIVE,
-            options,
+            settings,
         });
         tcb.on(Event::ActiveOpen);
         tcb.token = token;
         tcb.set(TcbFlags::SYN_DUE);
         let generation = tcb.generation;
-        let Ok(index) = self.connections.insert(tcb) else {
-            self.shared.ports.release(&key);
-            return Err(ConnectError::NoBuffers);
+        let index = match self.connections.insert(tcb) {
+            Ok(index) => index,
+            Err(tcb) => {
+                self.shared.ports.release(&key);
+                self.shared.settings.release(tcb.settings);
+                return Err(ConnectError::NoBuffers);
+            }
         };
         let hash = self.shared.hasher.hash(&key);
         self.shared
@@ -124,28 +134,32 @@ impl Tcp {
 
 impl Shared {
     /// A control block in the state of `opening`, with nothing of the peer in it.
-    pub(crate) fn make_tcb(&mut self, opening: &Opening) -> Tcb {
+    pub(crate) fn make_tcb(&mut self, opening: Opening) -> Tcb {
         self.next_generation = self.next_generation.wrapping_add(1);
-        let mut tcb = Tcb::new(opening, self.next_generation, self.mss(&opening.key));
+        let mss = self.mss(&opening.key);
+        let mut tcb = Tcb::new(opening, self.next_generation, mss);
         tcb.quick_acks = self.config.quick_acks;
-        if opening.options.nodelay {
-            tcb.set(TcbFlags::NODELAY);
-        }
         tcb
     }
 
     /// The window that a SYN offers: it is never scaled (RFC 7323 section 2.2).
-    pub(crate) fn syn_window(&self) -> u16 {
-        u16::try_from(self.config.receive_buffer).unwrap_or(u16::MAX)
+    pub(crate) fn syn_window(&self, settings: &SettingsId) -> u16 {
+        u16::try_from(self.receive_buffer(settings)).unwrap_or(u16::MAX)
     }
 
     /// The options that a SYN of ours offers.
-    pub(crate) fn syn_options(&self, now: Instant, key: &FlowKey) -> Options {
+    pub(crate) fn syn_options(
+        &self,
+        now: Instant,
+        key: &FlowKey,
+        settings: &SettingsId,
+    ) -> Options {
         Options {
-            mss: Some(self.mss(key)),
-            window_scale: Some(self.config.window_scale()),
+            mss: Some(self.mss(key).min(self.max_segment(settings))),
+            window_scale: Some(window_scale(self.receive_buffer(settings))),
             timestamps: self.config.timestamps.then(|| self.timestamps(now, 0)),
             sack_permitted: self.config.sack,
+            order: self.config.option_order,
             ..Options::default()
         }
     }
@@ -156,18 +170,20 @@ impl Shared {
         self.mtu.saturating_sub(HEADERS[family(key)])
     }
 
-    /// The segment size that a peer's MSS option and the path leave us (RFC 9293
-    /// section 3.7.1, MUST-15 and MUST-16; RFC 6691).
-    pub(crate) fn effective_mss(
-        &self,
-        now: Instant,
-        key: &FlowKey,
-        offered: Option<u16>,
-        timestamps: bool,
-    ) -> u16 {
-        let peer = offered.unwrap_or(MSS_DEFAULT[family(key)]).max(MSS_FLOOR);
-        let peer = peer - if timestamps { TIMESTAMPS_LEN } else { 0 };
-        peer.min(self.path_mss(now, key, timestamps))
+    /// What a peer takes by its MSS option or the want of one, and no less than can
+    /// be borne (RFC 9293 section 3.7.1, MUST-15).
+    pub(crate) fn offered_mss(&self, key: &FlowKey, offered: Option<u16>) -> u16 {
+        offered.unwrap_or(MSS_DEFAULT[family(key)]).max(MSS_FLOOR)
+    }
+
+    /// The segment size that a peer's MSS option, the path and TCP_MAXSEG leave us
+    /// (RFC 9293 section 3.7.1, MUST-16; RFC 6691).
+    pub(crate) fn effective_mss(&self, now: Instant, tcb: &Tcb, offered: Option<u16>) -> u16 {
+        let peer = self.offered_mss(&tcb.key, offered);
+        let most = peer.min(self.max_segment(&tcb.settings));
+        let timestamps = tcb.is(TcbFlags::TIMESTAMPS);
+        let most = most - if timestamps { TIMESTAMPS_LEN } else { 0 };
+        most.min(self.path_mss(now, &tcb.key, timestamps))
     }
 
     /// Data that a segment of this flow may carry by what is known of its path.
@@ -190,12 +206,13 @@ impl Shared {
         window: u16,
     ) {
         tcb.rcv_nxt = irs + 1;
-        tcb.rcv_edge = tcb.rcv_nxt + u32::from(self.syn_window());
+        tcb.rcv_edge = tcb.rcv_nxt + u32::from(self.syn_window(&tcb.settings));
         tcb.last_ack_sent = tcb.rcv_nxt;
         tcb.snd_wl1 = irs;
         tcb.snd_wnd = u32::from(window);
         if let Some(scale) = options.window_scale {
-            tcb.set_scales(scale, self.config.window_scale());
+            let own = window_scale(self.receive_buffer(&tcb.settings));
+            tcb.set_scales(scale, own);
         }
         // Kept in the units of later windows.
         tcb.snd_wnd_max = window >> tcb.snd_scale();
@@ -207,7 +224,7 @@ impl Shared {
         if options.sack_permitted && self.config.sack {
             tcb.set(TcbFlags::SACK);
         }
-        tcb.mss = self.effective_mss(now, &tcb.key, options.mss, tcb.is(TcbFlags::TIMESTAMPS));
+        tcb.mss = self.effective_mss(now, tcb, options.mss);
         tcb.congestion = Congestion::new(tcb.mss);
     }
 

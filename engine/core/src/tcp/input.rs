@@ -72,19 +72,17 @@ impl Tcp {
     pub(crate) fn input(&mut self, cx: &mut Cx, segment: &Segment, frame: Frame) {
         self.shared.stats.segments_in += 1;
         let mut frame = Some(frame);
-        let outcome = match self.lookup(&segment.key) {
-            Some(Flow::Connection(index)) => self.input_connection(cx, index, segment, &mut frame),
-            Some(Flow::HalfOpen(index)) => {
-                self.input_half_open(cx, index, segment)
-                    .and_then(|completed| match completed {
-                        // The ACK that completes a handshake may carry data and FIN.
-                        Some(index) => self.input_connection(cx, index, segment, &mut frame),
-                        None => Ok(()),
-                    })
-            }
-            Some(Flow::TimeWait(index)) => self.input_time_wait(cx, index, segment),
+        // The ACK that completes a handshake may carry data and FIN.
+        let connection = match self.lookup(&segment.key) {
+            Some(Flow::Connection(index)) => Ok(Some(index)),
+            Some(Flow::HalfOpen(index)) => self.input_half_open(cx, index, segment),
+            Some(Flow::TimeWait(index)) => self.input_time_wait(cx, index, segment).map(|()| None),
             None => self.input_no_connection(cx, segment),
         };
+        let outcome = connection.and_then(|connection| match connection {
+            Some(index) => self.input_connection(cx, index, segment, &mut frame),
+            None => Ok(()),
+        });
         if let Err(reason) = outcome {
             self.shared.drops.count(reason);
         }
@@ -357,7 +355,7 @@ impl Shared {
         tcb.forget_urgent();
         self.stats.bytes_acked += u64::from(data);
         if tcb.events.contains(Events::WANTS_WRITABLE)
-            && tcb.send_queued <= self.config.send_buffer / 2
+            && tcb.send_queued <= self.send_buffer(&tcb.settings) / 2
         {
             tcb.events.remove(Events::WANTS_WRITABLE);
             self.notify(index, tcb, Events::WRITABLE);

@@ -1,30 +1,21 @@
-//! Listening: the SYN queue of half-open records and the accept queue of
-//! completed connections (RFC 9293 sections 3.10.7.2 and 3.10.7.4, SYN-RECEIVED).
+//! Listening: who listens where, and the accept queue of completed connections
+//! (RFC 9293 sections 3.10.1, 3.10.7.1 and 3.10.7.2).
 //!
 //! ```text
 //! SYN --> SYN queue --(ACK of our SYN)--> accept queue --(accept)--> application
-//!         64 B each, bounded              connections, bounded by the backlog
-//!         full: the SYN is ignored        full: the ACK is ignored, the SYN-ACK
-//!                                         comes again
+//!         half_open.rs                    connections, bounded by the backlog
+//!         full: a cookie,                 full: a SYN is ignored, and so is the last
+//!         or the SYN is ignored           ACK of a handshake, or a RST answers it
 //! ```
-//!
-//! A passive open has no control block before its handshake is complete, so a
-//! flood of SYNs costs bounded, small memory.
 
-use super::connect::Opening;
-use super::input::{is_acceptable, micros};
-use super::reset::header;
+use super::settings::SettingsId;
 use super::state::State;
-use super::tcb::TcbFlags;
 use super::transitions::{Action, Event};
-use super::{ConnectionId, Cx, Flow, Segment, SocketOptions, Tcp};
+use super::{ConnectionId, Cx, OptionError, Segment, SocketOption, SocketOptions, Tcp};
 use crate::flow::FlowKey;
-use crate::seq::Seq;
-use crate::slab::Slab;
 use crate::stats::DropReason;
-use crate::time::{Duration, Instant};
-use crate::wheel::Wheel;
-use crate::wire::tcp::{Flags, Header, Options, Timestamps};
+use crate::time::Instant;
+use crate::wire::tcp::Flags;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -47,6 +38,9 @@ pub enum ListenError {
         /// The address that was asked for.
         address: IpAddr,
     },
+    /// ENOBUFS: there is no room for another set of options.
+    #[error("no room for another set of options (ENOBUFS)")]
+    NoBuffers,
 }
 
 #[derive(Debug)]
@@ -55,59 +49,17 @@ pub(crate) struct Listener {
     local: Option<u16>,
     port: u16,
     backlog: usize,
-    options: SocketOptions,
+    pub(super) settings: SettingsId,
+    /// Its records in the SYN queue.
+    pub(super) half_open: usize,
+    /// Until when a cookie may come back that this listener sent.
+    pub(super) cookies_until: Instant,
     accept_queue: VecDeque<ConnectionId>,
 }
 
-/// A passive open between its SYN and the ACK of ours.
-#[derive(Debug)]
-pub(crate) struct HalfOpen {
-    pub(crate) key: FlowKey,
-    irs: Seq,
-    iss: Seq,
-    /// TSval of the SYN, when it had one and we use timestamps.
-    ts_recent: Option<u32>,
-    sent_us: u32,
-    window: u16,
-    mss: Option<u16>,
-    window_scale: Option<u8>,
-    sack_permitted: bool,
-    ecn: bool,
-    listener: ListenerId,
-    retransmits: u8,
-}
-
-const _: () = assert!(size_of::<Option<HalfOpen>>() <= 64);
-
-/// The half-open records of all listeners of a shard.
-#[derive(Debug)]
-pub(crate) struct SynQueue {
-    records: Slab<HalfOpen>,
-    wheel: Wheel,
-}
-
-impl SynQueue {
-    pub(crate) fn new(limit: usize, now: Instant) -> SynQueue {
-        SynQueue {
-            records: Slab::new(limit),
-            wheel: Wheel::new(Duration::from_millis(16), now),
-        }
-    }
-
-    pub(crate) fn get(&self, index: u32) -> Option<&HalfOpen> {
-        self.records.get(index)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    pub(crate) fn timers(&self) -> usize {
-        self.wheel.len()
-    }
-
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+impl Listener {
+    pub(super) fn is_full(&self) -> bool {
+        self.accept_queue.len() >= self.backlog
     }
 }
 
@@ -128,12 +80,18 @@ impl Tcp {
         let (false, Ok(id)) = (taken, id) else {
             return Err(ListenError::AddressInUse { port });
         };
+        let settings = self.shared.settings.intern(options);
+        let Some(settings) = settings else {
+            return Err(ListenError::NoBuffers);
+        };
         let accept_queue = VecDeque::with_capacity(backlog);
         self.listeners.push(Some(Listener {
             local,
             port,
             backlog,
-            options,
+            settings,
+            half_open: 0,
+            cookies_until: Instant::ZERO,
             accept_queue,
         }));
         Ok(id)
@@ -148,24 +106,13 @@ impl Tcp {
         else {
             return;
         };
+        self.shared.settings.release(listener.settings);
         for waiting in listener.accept_queue {
             if self.connection(waiting).is_some() {
                 self.abort(cx, waiting.index);
             }
         }
-        let half_open: Vec<u32> = self
-            .half_open
-            .records
-            .iter()
-            .filter(|(_, r)| r.listener == id)
-            .map(|(i, _)| i)
-            .collect();
-        for index in half_open {
-            if let Some(record) = self.forget_half_open(index) {
-                self.shared
-                    .send_reset(record.key, record.iss + 1, Some(record.irs + 1));
-            }
-        }
+        self.reset_half_open(id);
     }
 
     pub(crate) fn close_all_listeners(&mut self, cx: &mut Cx) {
@@ -200,12 +147,13 @@ impl Tcp {
     }
 
     /// A segment for no record: CLOSED (RFC 9293 section 3.10.7.1) or LISTEN
-    /// (section 3.10.7.2).
+    /// (section 3.10.7.2). Tells the connection that it made, if it brought back a
+    /// cookie.
     pub(crate) fn input_no_connection(
         &mut self,
         cx: &mut Cx,
         segment: &Segment,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<u32>, DropReason> {
         let flags = segment.header.flags;
         let listener = self.listener_for(&segment.key);
         let (event, reason) = match flags {
@@ -219,261 +167,55 @@ impl Tcp {
         };
         let state = listener.map_or(State::Closed, |_| State::Listen);
         match (state.on(event).action, listener) {
-            (Action::SendSynAck, Some(listener)) => self.open_half(cx, listener, segment),
-            (Action::SendReset, _) => {
-                self.shared.reset_stray(segment);
-                Err(DropReason::NoListener)
+            (Action::SendSynAck, Some(listener)) => {
+                self.receive_syn(cx, listener, segment).map(|()| None)
             }
+            (Action::SendReset, Some(listener)) => {
+                self.accept_cookie(cx, listener, segment).map(Some)
+            }
+            (Action::SendReset, None) => Err(self.shared.reset_stray(cx.now, segment)),
             (_, Some(_)) => Err(reason),
             (_, None) => Err(DropReason::NoListener),
         }
     }
 
-    fn open_half(
-        &mut self,
-        cx: &mut Cx,
-        listener: ListenerId,
-        segment: &Segment,
-    ) -> Result<(), DropReason> {
-        let (key, header) = (segment.key, &segment.header);
-        let record = HalfOpen {
-            key,
-            irs: header.seq,
-            iss: self.shared.iss.iss(cx.now, &key),
-            ts_recent: header
-                .options
-                .timestamps
-                .filter(|_| self.shared.config.timestamps)
-                .map(|t| t.value),
-            sent_us: micros(cx.now),
-            window: header.window,
-            mss: header.options.mss,
-            window_scale: header.options.window_scale,
-            sack_permitted: header.options.sack_permitted,
-            ecn: self.shared.accepts_ecn(header.flags),
-            listener,
-            retransmits: 0,
-        };
-        let Ok(index) = self.half_open.records.insert(record) else {
-            return Err(DropReason::SynQueueFull);
-        };
-        let hash = self.shared.hasher.hash(&key);
-        self.shared
-            .table
-            .insert(hash, Flow::HalfOpen(index).value());
-        self.half_open
-            .wheel
-            .schedule(index, cx.now + self.shared.config.rto.initial);
-        self.shared.stats.passive_opens += 1;
-        self.send_syn_ack(cx.now, index);
-        Ok(())
-    }
-
-    fn send_syn_ack(&mut self, now: Instant, index: u32) {
-        let Some(record) = self.half_open.records.get(index) else {
-            return;
-        };
-        let offer = self.shared.syn_options(now, &record.key);
-        let options = Options {
-            mss: offer.mss,
-            window_scale: record.window_scale.and(offer.window_scale),
-            timestamps: record
-                .ts_recent
-                .map(|echo| self.shared.timestamps(now, echo)),
-            sack_permitted: record.sack_permitted && offer.sack_permitted,
-            ..Options::default()
-        };
-        let ecn = if record.ecn { Flags::ECE } else { Flags(0) };
-        let syn_ack = header(
-            record.key,
-            Flags::SYN | Flags::ACK | ecn,
-            record.iss,
-            record.irs + 1,
-            self.shared.syn_window(),
-            options,
-        );
-        self.shared.reply(record.key, syn_ack);
-    }
-
-    /// A segment for a half-open record: SYN-RECEIVED after a passive open.
-    pub(crate) fn input_half_open(
-        &mut self,
-        cx: &mut Cx,
-        index: u32,
-        segment: &Segment,
-    ) -> Result<Option<u32>, DropReason> {
-        let Some(record) = self.half_open.get(index) else {
-            return Ok(None);
-        };
-        let Header {
-            flags, seq, ack, ..
-        } = segment.header;
-        let rcv_nxt = record.irs + 1;
-        let is_request = !flags.contains(Flags::ACK) && !flags.contains(Flags::RST);
-        if flags.contains(Flags::SYN) && is_request && seq == record.irs {
-            // The SYN again: our SYN-ACK was lost, or is slow.
-            self.shared.stats.syn_ack_retransmits += 1;
-            self.send_syn_ack(cx.now, index);
-            return Err(DropReason::Duplicate);
-        }
-        if flags.contains(Flags::RST) {
-            // RFC 9293 section 3.10.7.4, second check, with RFC 5961 section 3.2.
-            if seq != rcv_nxt {
-                return Err(DropReason::BadReset);
+    /// A connection is complete and waits to be accepted, behind those that were
+    /// complete before it.
+    pub(super) fn queue_accept(&mut self, id: ListenerId, waiting: ConnectionId) {
+        if let Some(listener) = self.listener_mut(id) {
+            let is_first = listener.accept_queue.is_empty();
+            listener.accept_queue.push_back(waiting);
+            if is_first {
+                self.shared.acceptable.push_back(id);
             }
-            self.forget_half_open(index);
-            self.shared.stats.attempt_fails += 1;
-            return Ok(None);
         }
-        let window = u32::from(self.shared.syn_window());
-        if !is_acceptable(segment, rcv_nxt, window) || flags.contains(Flags::SYN) {
-            self.send_syn_ack(cx.now, index);
-            return Err(DropReason::OutOfWindow);
-        }
-        if !flags.contains(Flags::ACK) {
-            return Err(DropReason::NoAck);
-        }
-        if ack != record.iss + 1 {
-            self.shared.send_reset(segment.key, ack, None);
-            return Err(DropReason::BadAck);
-        }
-        if record.ts_recent.is_some() && segment.header.options.timestamps.is_none() {
-            return Err(DropReason::Paws); // RFC 7323 section 3.2
-        }
-        self.complete(cx, index, segment.header.options.timestamps)
-            .map(Some)
     }
 
-    /// The handshake is complete: the record becomes a connection in the accept
-    /// queue of its listener, which it inherits its options from.
-    fn complete(
+    pub(super) fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(usize::from(id.0))?.as_ref()
+    }
+
+    pub(super) fn listener_mut(&mut self, id: ListenerId) -> Option<&mut Listener> {
+        self.listeners.get_mut(usize::from(id.0))?.as_mut()
+    }
+
+    /// The options of a listener.
+    pub(crate) fn listener_options(&self, id: ListenerId) -> Option<SocketOptions> {
+        let listener = self.listener(id)?;
+        Some(*self.shared.settings.get(&listener.settings))
+    }
+
+    /// Sets an option of a listener, for what it will accept.
+    pub(crate) fn set_listener_option(
         &mut self,
-        cx: &mut Cx,
-        index: u32,
-        echoed: Option<Timestamps>,
-    ) -> Result<u32, DropReason> {
-        let Some(record) = self.half_open.get(index) else {
-            return Err(DropReason::NoListener);
-        };
-        let id = record.listener;
+        id: ListenerId,
+        option: SocketOption,
+    ) -> Result<(), OptionError> {
         let listener = self
-            .listeners
-            .get(usize::from(id.0))
-            .and_then(Option::as_ref)
-            .ok_or(DropReason::NoListener)?;
-        if listener.accept_queue.len() >= listener.backlog {
-            return Err(DropReason::AcceptQueueFull);
-        }
-        if self.connections.is_full() {
-            return Err(DropReason::TooManyConnections);
-        }
-        let opening = Opening {
-            key: record.key,
-            state: State::Listen,
-            iss: record.iss,
-            flags: if record.ecn {
-                TcbFlags::ECN
-            } else {
-                TcbFlags::default()
-            },
-            options: listener.options,
-        };
-        let mut tcb = self.shared.make_tcb(&opening);
-        tcb.on(Event::Syn);
-        let syn = Options {
-            mss: record.mss,
-            window_scale: record.window_scale,
-            timestamps: record.ts_recent.map(|value| Timestamps { value, echo: 0 }),
-            sack_permitted: record.sack_permitted,
-            ..Options::default()
-        };
-        self.shared
-            .take_syn(cx.now, &mut tcb, record.irs, &syn, record.window);
-        self.shared
-            .establish(cx.now, &mut tcb, Event::AckOfSyn, None);
-        if record.retransmits == 0 {
-            tcb.rtt.sample(micros(cx.now).wrapping_sub(record.sent_us));
-        } else {
-            // Karn: a SYN-ACK sent twice is no sample (RFC 6298 section 3).
-            self.shared
-                .open_after_timeout(cx.now, &mut tcb, record.retransmits, echoed);
-        }
-        let generation = tcb.generation;
-        let hash = self.shared.hasher.hash(&tcb.key);
-        let connection = self
-            .connections
-            .insert(tcb)
-            .map_err(|_| DropReason::TooManyConnections)?;
-        self.shared.table.replace(
-            hash,
-            Flow::HalfOpen(index).value(),
-            Flow::Connection(connection).value(),
-        );
-        self.half_open.wheel.cancel(index);
-        self.half_open.records.remove(index);
-        if let Some(listener) = self
             .listeners
             .get_mut(usize::from(id.0))
             .and_then(Option::as_mut)
-        {
-            if listener.accept_queue.is_empty() {
-                self.shared.acceptable.push_back(id);
-            }
-            listener.accept_queue.push_back(ConnectionId {
-                index: connection,
-                generation,
-            });
-        }
-        Ok(connection)
-    }
-
-    /// The peer's host says that it never sent the SYN, or wants no more of it:
-    /// true when it speaks of our SYN-ACK.
-    pub(crate) fn refuse_half_open(&mut self, index: u32, seq: Seq) -> bool {
-        if self
-            .half_open
-            .get(index)
-            .is_none_or(|record| record.iss != seq)
-        {
-            return false;
-        }
-        self.shared.stats.attempt_fails += 1;
-        self.forget_half_open(index).is_some()
-    }
-
-    fn forget_half_open(&mut self, index: u32) -> Option<HalfOpen> {
-        let record = self.half_open.records.remove(index)?;
-        self.half_open.wheel.cancel(index);
-        let hash = self.shared.hasher.hash(&record.key);
-        self.shared
-            .table
-            .remove(hash, Flow::HalfOpen(index).value());
-        Some(record)
-    }
-
-    /// SYN-ACKs that are due again, and half-open records to be given up.
-    pub(crate) fn expire_half_open(&mut self, now: Instant, budget: usize) {
-        for _ in 0..budget {
-            let Some(index) = self.half_open.wheel.pop_expired(now) else {
-                return;
-            };
-            let Some(record) = self.half_open.records.get_mut(index) else {
-                continue;
-            };
-            if record.retransmits >= self.shared.config.syn_ack_retransmits_max {
-                self.forget_half_open(index);
-                self.shared.stats.attempt_fails += 1;
-                continue;
-            }
-            record.retransmits += 1;
-            let rto = self.shared.config.rto;
-            let wait = rto
-                .initial
-                .saturating_mul(1 << record.retransmits.min(16))
-                .min(rto.max);
-            self.half_open.wheel.schedule(index, now + wait);
-            self.shared.stats.syn_ack_retransmits += 1;
-            self.send_syn_ack(now, index);
-        }
+            .ok_or(OptionError::BadDescriptor)?;
+        self.shared.settings.change(&mut listener.settings, option)
     }
 }

@@ -1,16 +1,104 @@
 //! What can be set, for a whole shard's TCP and for one socket.
 
 use super::congestion::Algorithm;
+use super::connect::MSS_FLOOR;
 use super::ecn::Ecn;
 use super::rtt::RtoBounds;
 use crate::ports::PortRange;
 use crate::time::Duration;
+use crate::wire::tcp::OptionOrder;
 
 /// Options of one socket, inherited from a listener by what it accepts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SocketOptions {
     /// TCP_NODELAY: Nagle's algorithm is off (RFC 9293 section 3.7.4, MUST-17).
     pub nodelay: bool,
+    /// TCP_DEFER_ACCEPT: a connection without data is not accepted for so long;
+    /// zero is off.
+    pub defer_accept: Duration,
+    /// TCP_MAXSEG: the MSS that a SYN offers, and a bound on what is sent (RFC
+    /// 9293 section 3.7.1). None is what the MTU allows.
+    pub max_segment: Option<u16>,
+    /// SO_SNDBUF in bytes, for data that is not a reference; none is the shard's
+    /// [`send_buffer`](TcpConfig::send_buffer).
+    pub send_buffer: Option<u32>,
+    /// SO_RCVBUF in bytes, the largest window that is offered; none is the
+    /// shard's [`receive_buffer`](TcpConfig::receive_buffer). The window scale is
+    /// of the SYN: a buffer that grows later does not pass what it can tell.
+    pub receive_buffer: Option<u32>,
+}
+
+/// One option and its value, as setsockopt takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketOption {
+    /// TCP_NODELAY.
+    NoDelay(bool),
+    /// TCP_DEFER_ACCEPT, of a listener.
+    DeferAccept(Duration),
+    /// TCP_MAXSEG, 88 to 32,767.
+    MaxSegment(u16),
+    /// SO_SNDBUF. Less than 2,048 and more than 1 GiB are taken as these.
+    SendBuffer(u32),
+    /// SO_RCVBUF, within the same bounds.
+    ReceiveBuffer(u32),
+}
+
+/// Why an option was not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// EBADF: no such connection or listener.
+    #[error("no such socket (EBADF)")]
+    BadDescriptor,
+    /// EINVAL: no value of this option.
+    #[error("no value of this option (EINVAL)")]
+    Invalid,
+    /// ENOBUFS: the shard has no room for another set of options.
+    #[error("no room for another set of options (ENOBUFS)")]
+    NoBuffers,
+}
+
+/// The least that SO_SNDBUF and SO_RCVBUF can be; Linux has about as much.
+const BUFFER_MIN: u32 = 2_048;
+/// The most: what a scaled window can offer (RFC 7323 section 2.2).
+const BUFFER_MAX: u32 = 1 << 30;
+
+impl SocketOptions {
+    /// These options with one of them set.
+    pub fn with(mut self, option: SocketOption) -> Result<SocketOptions, OptionError> {
+        match option {
+            SocketOption::NoDelay(on) => self.nodelay = on,
+            SocketOption::DeferAccept(length) => self.defer_accept = length,
+            SocketOption::MaxSegment(mss @ MSS_FLOOR..=0x7fff) => self.max_segment = Some(mss),
+            SocketOption::MaxSegment(_) => return Err(OptionError::Invalid),
+            SocketOption::SendBuffer(bytes) => {
+                self.send_buffer = Some(bytes.clamp(BUFFER_MIN, BUFFER_MAX));
+            }
+            SocketOption::ReceiveBuffer(bytes) => {
+                self.receive_buffer = Some(bytes.clamp(BUFFER_MIN, BUFFER_MAX));
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// When a SYN is answered by a cookie (Linux's tcp_syncookies 0, 1 and 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never: with the SYN queue full SYNs are ignored.
+    Never,
+    /// When the SYN queue is full.
+    OnOverflow,
+    /// Always.
+    Always,
+}
+
+/// What becomes of the last ACK of a handshake when the accept queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptOverflow {
+    /// It is ignored, and the SYN-ACK comes again: a peer that waits gets in.
+    Ignore,
+    /// A RST ends it, as with Linux's tcp_abort_on_overflow.
+    Reset,
 }
 
 /// TCP's constants and budgets for one shard.
@@ -20,15 +108,27 @@ pub struct TcpConfig {
     pub max_connections: usize,
     /// Half-open connections at a time, over all listeners.
     pub max_half_open: usize,
+    /// Half-open connections of one listener, as Linux's tcp_max_syn_backlog.
+    pub syn_backlog: usize,
+    /// When SYNs are answered by cookies instead (RFC 4987).
+    pub syn_cookies: SynCookies,
+    /// What becomes of a handshake whose listener has no room to accept.
+    pub accept_overflow: AcceptOverflow,
+    /// RSTs a second for segments that belong to no connection (RFC 9293 section
+    /// 3.10.7.1); down to half of it, see the allowance drawn each second.
+    pub stray_resets_per_second: u32,
     /// TIME-WAIT records at a time.
     pub max_time_wait: usize,
     /// Elements of queues at a time, over all connections.
     pub max_chunks: usize,
     /// Received frames that may wait in queues; past it bytes are copied out.
     pub max_held_frames: usize,
-    /// SO_RCVBUF of every connection, in bytes: the window that it offers.
+    /// Different sets of socket options at a time, 65,536 at most.
+    pub max_option_sets: usize,
+    /// SO_RCVBUF where a socket does not set it, in bytes: the window that is offered.
     pub receive_buffer: u32,
-    /// SO_SNDBUF of every connection, in bytes, for data that is not a reference.
+    /// SO_SNDBUF where a socket does not set it, in bytes, for data that is not a
+    /// reference.
     pub send_buffer: u32,
     /// Local ports of connections that this side opens (RFC 6056).
     pub ports: PortRange,
@@ -43,6 +143,8 @@ pub struct TcpConfig {
     /// Look for the path's MTU by probing once large segments time out
     /// (RFC 8899).
     pub mtu_probing: bool,
+    /// The order of a SYN's options.
+    pub option_order: OptionOrder,
     /// Bounds of the retransmission timeout (RFC 6298).
     pub rto: RtoBounds,
     /// A delayed ACK waits this long; less than 0.5 s (RFC 9293, MUST-40).
@@ -73,9 +175,14 @@ impl Default for TcpConfig {
         TcpConfig {
             max_connections: 1 << 20,
             max_half_open: 1 << 16,
+            syn_backlog: 1 << 14,
+            syn_cookies: SynCookies::OnOverflow,
+            accept_overflow: AcceptOverflow::Ignore,
+            stray_resets_per_second: 10_000,
             max_time_wait: 1 << 22,
             max_chunks: 1 << 21,
             max_held_frames: 2_048,
+            max_option_sets: 1 << 12,
             receive_buffer: 256 << 10,
             send_buffer: 256 << 10,
             ports: PortRange::default(),
@@ -84,6 +191,7 @@ impl Default for TcpConfig {
             congestion: Algorithm::default(),
             ecn: Ecn::default(),
             mtu_probing: true,
+            option_order: OptionOrder::Linux,
             rto: RtoBounds::default(),
             delayed_ack: Duration::from_millis(40),
             quick_acks: 0,
@@ -98,15 +206,14 @@ impl Default for TcpConfig {
 }
 
 impl TcpConfig {
-    /// The smallest shift that lets 16 bits hold the receive buffer (RFC 7323
-    /// section 2.3).
-    pub(crate) fn window_scale(&self) -> u8 {
-        (0..14)
-            .find(|&shift| self.receive_buffer >> shift <= 0xffff)
-            .unwrap_or(14)
-    }
-
     pub(crate) fn time_wait(&self) -> Duration {
         self.msl * 2
     }
+}
+
+/// The smallest shift that lets 16 bits hold a receive buffer (RFC 7323 section 2.3).
+pub(crate) fn window_scale(receive_buffer: u32) -> u8 {
+    (0..14)
+        .find(|&shift| receive_buffer >> shift <= 0xffff)
+        .unwrap_or(14)
 }

@@ -265,7 +265,7 @@ impl Shared {
         }
         let len = unsent.min(usable).min(mss);
         let is_last = len == unsent;
-        let may_be_small = tcb.is(TcbFlags::NODELAY) || is_first || tcb.is(TcbFlags::FIN_QUEUED);
+        let may_be_small = self.options(tcb).nodelay || is_first || tcb.is(TcbFlags::FIN_QUEUED);
         let half_window = (u32::from(tcb.snd_wnd_max) << tcb.snd_scale()) / 2;
         let is_worth_it =
             len == mss || (is_last && may_be_small) || (len >= half_window.max(1) && len == window);
@@ -318,7 +318,7 @@ impl Shared {
             tcb.mark_segment(&mut header);
             return header;
         }
-        let mut options = self.syn_options(now, &tcb.key);
+        let mut options = self.syn_options(now, &tcb.key, &tcb.settings);
         if tcb.state == State::SynReceived {
             // A SYN-ACK takes up only what the peer's SYN offered.
             options.window_scale = options.window_scale.filter(|_| tcb.rcv_scale() > 0);
@@ -337,7 +337,7 @@ impl Shared {
             plan.flags,
             plan.seq,
             ack,
-            self.syn_window(),
+            self.syn_window(&tcb.settings),
             options,
         )
     }

@@ -226,7 +226,7 @@ impl Shared {
             self.report_duplicate(tcb, seq, end);
             return Err(DropReason::Duplicate);
         }
-        let full_sized = self.config.receive_buffer / u32::from(tcb.mss);
+        let full_sized = self.receive_buffer(&tcb.settings) / u32::from(tcb.mss);
         if self.warm(tcb).reassembly_len >= REASSEMBLY_MIN.max(2 * full_sized) {
             cx.pool.free(frame);
             return Err(DropReason::ReassemblyFull);
@@ -308,7 +308,7 @@ impl Shared {
     /// and never back (section 3.8.6, SHLD-14).
     pub(crate) fn advertise(&self, tcb: &mut Tcb) -> u16 {
         let edge = tcb.rcv_nxt + self.space(tcb);
-        let worth = u32::from(tcb.mss).min(self.config.receive_buffer / 2);
+        let worth = u32::from(tcb.mss).min(self.receive_buffer(&tcb.settings) / 2);
         let target = if edge.distance_from(tcb.rcv_edge) >= worth.cast_signed() {
             edge
         } else {
@@ -331,8 +331,7 @@ impl Shared {
     /// What can be received now, as far as the window field can tell it.
     fn space(&self, tcb: &Tcb) -> u32 {
         let most = u32::from(u16::MAX) << tcb.rcv_scale();
-        self.config
-            .receive_buffer
+        self.receive_buffer(&tcb.settings)
             .saturating_sub(tcb.receive_queued)
             .min(most)
     }
@@ -343,7 +342,7 @@ impl Shared {
         tcb.forget_urgent();
         self.cool(tcb);
         let gain = (tcb.rcv_nxt + self.space(tcb)).distance_from(tcb.rcv_edge);
-        let worth = (2 * u32::from(tcb.mss)).min(self.config.receive_buffer / 2);
+        let worth = (2 * u32::from(tcb.mss)).min(self.receive_buffer(&tcb.settings) / 2);
         if gain >= worth.cast_signed() && tcb.state.may_receive() {
             self.acknowledge(cx, index, tcb);
         }

@@ -5,16 +5,44 @@ use super::tcb::{Tcb, TcbFlags};
 use super::{Cx, Segment, Shared};
 use crate::flow::FlowKey;
 use crate::seq::Seq;
+use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header, Options, SackBlocks, Timestamps};
 
+/// Challenge ACKs that a connection sent lately.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Challenges {
+    /// Five seconds, counted from the origin of time, modulo 2^16.
+    period: u16,
+    sent: u8,
+}
+
+impl Challenges {
+    const MAX: u8 = 10;
+    const PERIOD_MS: u64 = 5_000;
+
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^16 by definition")]
+    fn take(&mut self, now: Instant) -> bool {
+        let period = (now.as_millis() / Challenges::PERIOD_MS) as u16;
+        if period != self.period {
+            *self = Challenges { period, sent: 0 };
+        }
+        self.sent = self.sent.saturating_add(1);
+        self.sent <= Challenges::MAX
+    }
+}
+
 impl Shared {
     /// The RST that answers a segment for which there is no connection (RFC 9293
-    /// section 3.10.7.1); none for a RST.
-    pub(crate) fn reset_stray(&mut self, segment: &Segment) {
+    /// section 3.10.7.1), none for a RST and only so many a second: why the segment
+    /// is dropped.
+    pub(crate) fn reset_stray(&mut self, now: Instant, segment: &Segment) -> DropReason {
         let header = &segment.header;
         if header.flags.contains(Flags::RST) {
-            return;
+            return DropReason::NoListener;
+        }
+        if !self.stray_resets.take(now) {
+            return DropReason::ResetLimited;
         }
         if header.flags.contains(Flags::ACK) {
             self.send_reset(segment.key, header.ack, None);
@@ -22,6 +50,7 @@ impl Shared {
             let ack = header.seq + segment.len();
             self.send_reset(segment.key, Seq(0), Some(ack));
         }
+        DropReason::NoListener
     }
 
     /// Queues a RST.
@@ -58,8 +87,14 @@ impl Shared {
         self.reply(tcb.key, header);
     }
 
-    /// Queues a challenge ACK (RFC 5961 section 3.2).
+    /// Queues a challenge ACK (RFC 5961 section 3.2), ten in five seconds at most
+    /// (section 7). Each connection counts its own, so what one gets tells nobody
+    /// about another (CVE-2016-5696).
     pub(crate) fn challenge(&mut self, cx: &Cx, tcb: &mut Tcb) {
+        if !tcb.challenges.take(cx.now) {
+            self.stats.challenge_acks_limited += 1;
+            return;
+        }
         self.stats.challenge_acks += 1;
         let header = self.ack_header(cx, tcb);
         self.reply(tcb.key, header);

@@ -18,7 +18,9 @@ use super::cold::Cold;
 use super::congestion::Congestion;
 use super::connect::Opening;
 use super::icmp::SoftError;
+use super::reset::Challenges;
 use super::rtt::RttEstimator;
+use super::settings::SettingsId;
 use super::state::State;
 use crate::flow::FlowKey;
 use crate::seq::Seq;
@@ -49,8 +51,6 @@ flags! {
     PROBE_DUE = 5;
     /// Timestamps were negotiated (RFC 7323 section 3.2).
     TIMESTAMPS = 7;
-    /// Nagle's algorithm is off (TCP_NODELAY).
-    NODELAY = 10;
     /// The application closed the connection: nobody reads, nobody is told.
     ORPHAN = 11;
     /// This side opened: the local port came from the allocator.
@@ -178,6 +178,8 @@ impl Minutes {
 #[repr(align(64))]
 pub(crate) struct Tcb {
     pub(crate) key: FlowKey,
+    /// The set of socket options that it has.
+    pub(crate) settings: SettingsId,
     /// Tells a handle of an earlier connection at the same index from this one.
     pub(crate) generation: u32,
     /// The application's own word.
@@ -230,6 +232,7 @@ pub(crate) struct Tcb {
     pub(crate) soft_error: Option<SoftError>,
     /// Segments that are still acknowledged without delay.
     pub(crate) quick_acks: u8,
+    pub(crate) challenges: Challenges,
 }
 
 // Whole cache lines, and the slab's `Option` costs nothing on top.
@@ -237,10 +240,11 @@ const _: () = assert!(size_of::<Option<Tcb>>() <= 192);
 
 impl Tcb {
     /// A block in the state of `opening`, with nothing of the peer in it.
-    pub(crate) fn new(opening: &Opening, generation: u32, mss: u16) -> Tcb {
+    pub(crate) fn new(opening: Opening, generation: u32, mss: u16) -> Tcb {
         let iss = opening.iss;
         Tcb {
             key: opening.key,
+            settings: opening.settings,
             generation,
             token: 0,
             cold: None,
@@ -271,6 +275,7 @@ impl Tcb {
             backoff: 0,
             soft_error: None,
             quick_acks: 0,
+            challenges: Challenges::default(),
         }
     }
 

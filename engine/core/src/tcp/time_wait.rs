@@ -228,7 +228,7 @@ impl Tcp {
             Action::Reopen if self.listener_for(&segment.key).is_some() => {
                 self.shared.stats.time_wait_reused += 1;
                 self.forget_time_wait(index);
-                return self.input_no_connection(cx, segment);
+                return self.input_no_connection(cx, segment).map(|_| ());
             }
             _ => {}
         }

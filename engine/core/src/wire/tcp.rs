@@ -146,6 +146,17 @@ impl fmt::Debug for SackBlocks {
     }
 }
 
+/// The order in which a SYN carries its options: stacks differ, and tests of
+/// one expect its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OptionOrder {
+    /// MSS, SACK-permitted beside timestamps, NOP and window scale.
+    #[default]
+    Linux,
+    /// MSS, NOP and window scale, SACK-permitted beside timestamps.
+    FreeBsd,
+}
+
 /// The options that the engine knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -159,6 +170,8 @@ pub struct Options {
     pub sack_permitted: bool,
     /// Selective acknowledgments; on no SYN.
     pub sack: SackBlocks,
+    /// How they are written; what was read tells nothing of it.
+    pub order: OptionOrder,
 }
 
 mod kind {
@@ -223,43 +236,83 @@ impl Options {
             + self.sack.padded_len()
     }
 
-    /// Writes the options in the order of Linux, each group a number of words:
-    /// MSS, SACK-permitted beside timestamps or NOPs, NOP and window scale, SACK.
+    /// Writes the options, each group a number of words. Only on a SYN is there
+    /// more than one group, and an order of them.
     #[inline]
-    fn emit(&self, mut out: &mut [u8]) {
-        let mut put = |bytes: &[u8]| {
-            let (here, rest) = std::mem::take(&mut out).split_at_mut(bytes.len());
-            here.copy_from_slice(bytes);
-            out = rest;
-        };
+    fn emit(&self, out: &mut [u8]) {
+        let mut words = Words(out);
         if let Some(mss) = self.mss {
             let [a, b] = mss.to_be_bytes();
-            put(&[kind::MSS, 4, a, b]);
+            words.put(&[kind::MSS, 4, a, b]);
         }
-        let front = if self.sack_permitted {
-            [kind::SACK_PERMITTED, 2]
-        } else {
-            [kind::NOP, kind::NOP]
-        };
-        if let Some(timestamps) = self.timestamps {
-            put(&front);
-            put(&[kind::TIMESTAMPS, 10]);
-            put(&timestamps.value.to_be_bytes());
-            put(&timestamps.echo.to_be_bytes());
-        } else if self.sack_permitted {
-            put(&[kind::NOP, kind::NOP]);
-            put(&front);
+        if self.order == OptionOrder::FreeBsd {
+            self.emit_window_scale(&mut words);
         }
+        self.emit_timestamps(&mut words);
+        if self.order == OptionOrder::Linux {
+            self.emit_window_scale(&mut words);
+        }
+        self.emit_sack(&mut words);
+    }
+
+    #[inline]
+    fn emit_window_scale(&self, words: &mut Words) {
         if let Some(shift) = self.window_scale {
-            put(&[kind::NOP, kind::WINDOW_SCALE, 3, shift]);
+            words.put(&[kind::NOP, kind::WINDOW_SCALE, 3, shift]);
         }
-        if !self.sack.is_empty() {
-            put(&[kind::NOP, kind::NOP, kind::SACK, 2 + 8 * self.sack.len]);
-            for block in self.sack.as_slice() {
-                put(&block.left.0.to_be_bytes());
-                put(&block.right.0.to_be_bytes());
+    }
+
+    /// Selective acknowledgments, aligned by NOPs.
+    #[inline]
+    fn emit_sack(&self, words: &mut Words) {
+        if self.sack.is_empty() {
+            return;
+        }
+        words.put(&[kind::NOP, kind::NOP, kind::SACK, 2 + 8 * self.sack.len]);
+        for block in self.sack.as_slice() {
+            words.put(&block.left.0.to_be_bytes());
+            words.put(&block.right.0.to_be_bytes());
+        }
+    }
+
+    /// Timestamps with SACK-permitted or NOPs in front, which align them.
+    #[inline]
+    fn emit_timestamps(&self, words: &mut Words) {
+        const SACK_PERMITTED: [u8; 2] = [kind::SACK_PERMITTED, 2];
+        const NOPS: [u8; 2] = [kind::NOP; 2];
+        match (self.timestamps, self.order) {
+            (Some(timestamps), _) => {
+                words.put(if self.sack_permitted {
+                    &SACK_PERMITTED
+                } else {
+                    &NOPS
+                });
+                words.put(&[kind::TIMESTAMPS, 10]);
+                words.put(&timestamps.value.to_be_bytes());
+                words.put(&timestamps.echo.to_be_bytes());
+            }
+            (None, _) if !self.sack_permitted => {}
+            (None, OptionOrder::Linux) => {
+                words.put(&NOPS);
+                words.put(&SACK_PERMITTED);
+            }
+            (None, OptionOrder::FreeBsd) => {
+                words.put(&SACK_PERMITTED);
+                words.put(&[kind::END; 2]); // MUST-69
             }
         }
+    }
+}
+
+/// The rest of a buffer that is written from its front.
+struct Words<'a>(&'a mut [u8]);
+
+impl Words<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let (here, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        here.copy_from_slice(bytes);
+        self.0 = rest;
     }
 }
 
@@ -372,24 +425,33 @@ mod tests {
             prop::option::of(0u8..15),
             any::<Option<(u32, u32)>>(),
             any::<bool>(),
+            any::<bool>(),
             prop::collection::vec(any::<(u32, u32)>(), 0..=2),
         )
-            .prop_map(|(mss, window_scale, timestamps, sack_permitted, blocks)| {
-                let mut sack = SackBlocks::default();
-                for (left, right) in blocks {
-                    sack.push(SackBlock {
-                        left: Seq(left),
-                        right: Seq(right),
-                    });
-                }
-                Options {
-                    mss,
-                    window_scale,
-                    timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
-                    sack_permitted,
-                    sack,
-                }
-            });
+            .prop_map(
+                |(mss, window_scale, timestamps, sack_permitted, freebsd, blocks)| {
+                    let mut sack = SackBlocks::default();
+                    for (left, right) in blocks {
+                        sack.push(SackBlock {
+                            left: Seq(left),
+                            right: Seq(right),
+                        });
+                    }
+                    Options {
+                        mss,
+                        window_scale,
+                        timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
+                        sack_permitted,
+                        sack,
+                        // Blocks are on no SYN, and only a SYN is written in another order.
+                        order: if freebsd && sack.is_empty() {
+                            OptionOrder::FreeBsd
+                        } else {
+                            OptionOrder::Linux
+                        },
+                    }
+                },
+            );
         (any::<[u16; 4]>(), any::<(u32, u32)>(), any::<u8>(), options).prop_map(
             |(words, (seq, ack), flags, options)| Header {
                 source_port: words[0],
@@ -415,13 +477,15 @@ mod tests {
         #[test]
         fn another_implementation_reads_what_is_written(header in header(), data in prop::collection::vec(any::<u8>(), 0..100)) {
             let bytes = segment(&header, &data);
-            prop_assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::Full), Ok((header, &data[..])));
+            let mut read = header;
+            read.options.order = OptionOrder::default();
+            prop_assert_eq!(Header::parse(&bytes, A, B, ChecksumPolicy::Full), Ok((read, &data[..])));
             let (theirs, rest) = etherparse::TcpHeader::from_slice(&bytes).unwrap();
             prop_assert_eq!(theirs.sequence_number, header.seq.0);
             prop_assert_eq!(theirs.calc_checksum_ipv4_raw(A.octets(), B.octets(), rest).unwrap(), theirs.checksum);
             let mut on_v6 = bytes.clone();
             header.emit(&mut on_v6, A6, B6);
-            prop_assert_eq!(Header::parse(&on_v6, A6, B6, ChecksumPolicy::Full), Ok((header, &data[..])));
+            prop_assert_eq!(Header::parse(&on_v6, A6, B6, ChecksumPolicy::Full), Ok((read, &data[..])));
             let checksum = theirs.calc_checksum_ipv6_raw(A6.octets(), B6.octets(), rest).unwrap();
             prop_assert_eq!(u16_at(&on_v6, 16), checksum);
             let known = theirs.options_iterator().filter(|o| !matches!(o, Ok(etherparse::TcpOptionElement::Noop))).count();
@@ -466,8 +530,55 @@ mod tests {
                 }; SackBlocks::MAX],
                 len: 0,
             },
+            order: OptionOrder::Linux,
         },
     };
+
+    /// Byte by byte, as each stack writes its SYN.
+    #[test]
+    fn a_syn_carries_its_options_in_the_order_of_its_profile() {
+        let full = Options {
+            mss: Some(1_460),
+            window_scale: Some(6),
+            timestamps: Some(Timestamps { value: 1, echo: 2 }),
+            sack_permitted: true,
+            ..Options::default()
+        };
+        let bare = Options {
+            timestamps: None,
+            ..full
+        };
+        let (mss, scale) = ([2, 4, 5, 180], [1, 3, 3, 6]);
+        let timestamps = [4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2];
+        for (options, order, expected) in [
+            (
+                full,
+                OptionOrder::Linux,
+                [&mss[..], &timestamps, &scale].concat(),
+            ),
+            (
+                full,
+                OptionOrder::FreeBsd,
+                [&mss[..], &scale, &timestamps].concat(),
+            ),
+            (
+                bare,
+                OptionOrder::Linux,
+                [&mss[..], &[1, 1, 4, 2], &scale].concat(),
+            ),
+            (
+                bare,
+                OptionOrder::FreeBsd,
+                [&mss[..], &scale, &[4, 2, 0, 0]].concat(),
+            ),
+        ] {
+            let header = Header {
+                options: Options { order, ..options },
+                ..PLAIN
+            };
+            assert_eq!(&segment(&header, b"")[HEADER_LEN..], expected);
+        }
+    }
 
     #[test]
     fn a_flipped_bit_is_a_bad_checksum() {

@@ -51,7 +51,15 @@ fn nagle_holds_a_small_segment_while_one_is_out_and_nodelay_does_not() {
     let mut peer = Peer::new();
     peer.sockets(|_, sockets| {
         sockets
-            .listen(None, 80, 2, SocketOptions { nodelay: true })
+            .listen(
+                None,
+                80,
+                2,
+                SocketOptions {
+                    nodelay: true,
+                    ..SocketOptions::default()
+                },
+            )
             .unwrap()
     });
     let mut peer = peer.handshake();

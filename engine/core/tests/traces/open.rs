@@ -191,47 +191,6 @@ fn window_scale_is_agreed_on_or_not_used() {
     peer.expects(seg("A").seq(1).ack(1).len(500));
 }
 
-/// The SYN queue is full: a SYN is ignored. The accept queue is full: the ACK is
-/// ignored and the SYN-ACK comes again, until there is room.
-#[test]
-fn full_queues_ignore_and_let_the_peer_try_again() {
-    let mut peer = Peer::new().listening();
-    peer.sockets(|app, _| app.accepts = false);
-    for port in 1..=4 {
-        peer.port = 5_000 + port;
-        peer.sends(seg("S"));
-        peer.expects(seg("SA").ack(1));
-        if port < 3 {
-            // The backlog is 2.
-            peer.sends(seg("A").seq(1).ack(1));
-        }
-    }
-    peer.sends(seg("A").seq(1).ack(1));
-    assert_eq!(peer.dropped(DropReason::AcceptQueueFull), 1);
-    for port in 5..=7 {
-        peer.port = 5_000 + port;
-        peer.sends(seg("S"));
-    }
-    assert_eq!(
-        peer.dropped(DropReason::SynQueueFull),
-        1,
-        "four may be half open"
-    );
-    assert_eq!(peer.takes_all().len(), 2);
-    peer.port = 5_004;
-    peer.sockets(|app, sockets| {
-        app.accepts = true;
-        sockets.close_all_listeners();
-    });
-    let resets = peer.takes_all();
-    assert_eq!(
-        resets.len(),
-        6,
-        "two accepted and four half-open ones are reset: {resets:?}"
-    );
-    peer.ends_clean();
-}
-
 /// RFC 6056, EADDRNOTAVAIL: TIME-WAIT and connections hold ports.
 #[test]
 fn with_every_port_taken_a_connect_is_refused_here() {

@@ -74,6 +74,7 @@ pub(crate) enum Told {
 pub(crate) struct Script {
     pub(crate) told: Vec<Told>,
     pub(crate) connection: Option<ConnectionId>,
+    pub(crate) listener: Option<ListenerId>,
     pub(crate) accepts: bool,
 }
 
@@ -277,23 +278,28 @@ impl Peer {
         number.bytes_since(PEER_ISN)
     }
 
-    pub(crate) fn listening(mut self) -> Peer {
-        self.sockets(|_, sockets| {
-            sockets
-                .listen(None, PORT, 2, SocketOptions::default())
-                .unwrap()
+    pub(crate) fn listening(self) -> Peer {
+        self.listening_with(SocketOptions::default())
+    }
+
+    /// The same with these options.
+    pub(crate) fn listening_with(mut self, options: SocketOptions) -> Peer {
+        self.sockets(|app, sockets| {
+            app.listener = Some(sockets.listen(None, PORT, 2, options).unwrap());
         });
         self
     }
 
     /// The engine connects to us; its SYN is the next thing to expect.
-    pub(crate) fn connecting(mut self) -> Peer {
+    pub(crate) fn connecting(self) -> Peer {
+        self.connecting_with(SocketOptions::default())
+    }
+
+    /// The same with these options.
+    pub(crate) fn connecting_with(mut self, options: SocketOptions) -> Peer {
         self.port = PORT;
-        let id = self.sockets(|_, sockets| {
-            sockets
-                .connect((PEER, PORT).into(), 7, SocketOptions::default())
-                .unwrap()
-        });
+        let id =
+            self.sockets(|_, sockets| sockets.connect((PEER, PORT).into(), 7, options).unwrap());
         self.shard
             .with_app(self.now, |app, _| app.connection = Some(id));
         self.settle();
@@ -368,6 +374,11 @@ impl Peer {
     pub(crate) fn engine_closes(&mut self) {
         let id = self.id();
         self.sockets(|_, sockets| sockets.close(id));
+    }
+
+    pub(crate) fn engine_aborts(&mut self) {
+        let id = self.id();
+        self.sockets(|_, sockets| sockets.abort(id));
     }
 
     /// Everything that has been received and not read.
@@ -603,6 +614,7 @@ impl Peer {
             (0, 0, 0, 0),
             "{gauges:?}"
         );
+        assert!(gauges.option_sets <= gauges.of(State::Listen), "{gauges:?}");
         assert_eq!(self.shard.frames_missing(), 0);
         assert_eq!(
             self.stats().tcp.established,

@@ -1,0 +1,423 @@
+//! The SYN queue: passive opens between their SYN and the ACK of ours (RFC 9293
+//! section 3.10.7.4, SYN-RECEIVED), 64 bytes each.
+//!
+//! A passive open has no control block before its handshake is complete, and a
+//! listener no more records than its bound, so a flood of SYNs costs bounded,
+//! small memory. Past the bound cookies carry the handshake (RFC 4987).
+
+use super::connect::Opening;
+use super::input::{is_acceptable, micros};
+use super::options::{AcceptOverflow, SynCookies};
+use super::reset::header;
+use super::settings::SettingsId;
+use super::state::State;
+use super::tcb::TcbFlags;
+use super::transitions::Event;
+use super::{ConnectionId, Cx, Flow, ListenerId, Segment, Shared, Tcb, Tcp};
+use crate::flow::FlowKey;
+use crate::seq::Seq;
+use crate::slab::Slab;
+use crate::stats::DropReason;
+use crate::time::{Duration, Instant};
+use crate::wheel::Wheel;
+use crate::wire::tcp::{Flags, Header, Options, Timestamps};
+
+/// A passive open between its SYN and the ACK of ours.
+#[derive(Debug)]
+pub(crate) struct HalfOpen {
+    pub(crate) key: FlowKey,
+    /// The listener's options when the SYN came: what its SYN-ACK says holds.
+    pub(super) settings: SettingsId,
+    pub(super) irs: Seq,
+    pub(super) iss: Seq,
+    /// TSval of the SYN, when it had one and we use timestamps.
+    pub(super) ts_recent: Option<u32>,
+    pub(super) sent_us: u32,
+    pub(super) window: u16,
+    pub(super) mss: Option<u16>,
+    pub(super) window_scale: Option<u8>,
+    pub(super) sack_permitted: bool,
+    pub(super) ecn: bool,
+    /// The handshake is complete but for data (TCP_DEFER_ACCEPT).
+    pub(super) acked: bool,
+    pub(super) listener: ListenerId,
+    pub(super) retransmits: u8,
+}
+
+const _: () = assert!(size_of::<Option<HalfOpen>>() <= 64);
+
+/// The half-open records of all listeners of a shard.
+#[derive(Debug)]
+pub(crate) struct SynQueue {
+    records: Slab<HalfOpen>,
+    wheel: Wheel,
+}
+
+impl SynQueue {
+    pub(crate) fn new(limit: usize, now: Instant) -> SynQueue {
+        SynQueue {
+            records: Slab::new(limit),
+            wheel: Wheel::new(Duration::from_millis(16), now),
+        }
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&HalfOpen> {
+        self.records.get(index)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) fn timers(&self) -> usize {
+        self.wheel.len()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.wheel.next_deadline()
+    }
+}
+
+impl Tcp {
+    /// A SYN for a listener (RFC 9293 section 3.10.7.2): a record, a cookie or
+    /// nothing.
+    pub(super) fn receive_syn(
+        &mut self,
+        cx: &mut Cx,
+        id: ListenerId,
+        segment: &Segment,
+    ) -> Result<(), DropReason> {
+        let listener = self.listener(id).ok_or(DropReason::NoListener)?;
+        if listener.is_full() {
+            // It could not be accepted; by the time that the SYN comes again it may.
+            return Err(DropReason::AcceptQueueFull);
+        }
+        let config = &self.shared.config;
+        let is_full = listener.half_open >= config.syn_backlog || self.half_open.records.is_full();
+        match config.syn_cookies {
+            SynCookies::Always => self.answer_by_cookie(cx, id, segment),
+            SynCookies::OnOverflow if is_full => self.answer_by_cookie(cx, id, segment),
+            _ if is_full => Err(DropReason::SynQueueFull),
+            _ => self.open_half(cx, id, segment),
+        }
+    }
+
+    fn open_half(
+        &mut self,
+        cx: &mut Cx,
+        id: ListenerId,
+        segment: &Segment,
+    ) -> Result<(), DropReason> {
+        let (key, header) = (segment.key, &segment.header);
+        let at = usize::from(id.0);
+        let Some(Some(listener)) = self.listeners.get_mut(at) else {
+            return Err(DropReason::NoListener);
+        };
+        let record = HalfOpen {
+            key,
+            settings: self.shared.settings.share(&listener.settings),
+            irs: header.seq,
+            iss: self.shared.iss.iss(cx.now, &key),
+            ts_recent: header
+                .options
+                .timestamps
+                .filter(|_| self.shared.config.timestamps)
+                .map(|t| t.value),
+            sent_us: micros(cx.now),
+            window: header.window,
+            mss: header.options.mss,
+            window_scale: header.options.window_scale,
+            sack_permitted: header.options.sack_permitted,
+            ecn: self.shared.accepts_ecn(header.flags),
+            acked: false,
+            listener: id,
+            retransmits: 0,
+        };
+        let index = match self.half_open.records.insert(record) {
+            Ok(index) => index,
+            Err(record) => {
+                self.shared.settings.release(record.settings);
+                return Err(DropReason::SynQueueFull);
+            }
+        };
+        listener.half_open += 1;
+        let hash = self.shared.hasher.hash(&key);
+        self.shared
+            .table
+            .insert(hash, Flow::HalfOpen(index).value());
+        self.half_open
+            .wheel
+            .schedule(index, cx.now + self.shared.config.rto.initial);
+        self.shared.stats.passive_opens += 1;
+        self.send_syn_ack(cx.now, index);
+        Ok(())
+    }
+
+    fn send_syn_ack(&mut self, now: Instant, index: u32) {
+        let Some(record) = self.half_open.records.get(index) else {
+            return;
+        };
+        let offer = self.shared.syn_options(now, &record.key, &record.settings);
+        let options = Options {
+            mss: offer.mss,
+            window_scale: record.window_scale.and(offer.window_scale),
+            timestamps: record
+                .ts_recent
+                .map(|echo| self.shared.timestamps(now, echo)),
+            sack_permitted: record.sack_permitted && offer.sack_permitted,
+            order: offer.order,
+            ..Options::default()
+        };
+        let ecn = if record.ecn { Flags::ECE } else { Flags(0) };
+        let syn_ack = header(
+            record.key,
+            Flags::SYN | Flags::ACK | ecn,
+            record.iss,
+            record.irs + 1,
+            self.shared.syn_window(&record.settings),
+            options,
+        );
+        self.shared.reply(record.key, syn_ack);
+    }
+
+    /// A segment for a half-open record: SYN-RECEIVED after a passive open.
+    pub(crate) fn input_half_open(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        segment: &Segment,
+    ) -> Result<Option<u32>, DropReason> {
+        let Some(record) = self.half_open.get(index) else {
+            return Ok(None);
+        };
+        let Header {
+            flags, seq, ack, ..
+        } = segment.header;
+        let rcv_nxt = record.irs + 1;
+        let is_request = !flags.contains(Flags::ACK) && !flags.contains(Flags::RST);
+        if flags.contains(Flags::SYN) && is_request && seq == record.irs {
+            // The SYN again: our SYN-ACK was lost, or is slow.
+            self.shared.stats.syn_ack_retransmits += 1;
+            self.send_syn_ack(cx.now, index);
+            return Err(DropReason::Duplicate);
+        }
+        let window = u32::from(self.shared.syn_window(&record.settings));
+        if flags.contains(Flags::RST) {
+            // RFC 9293 section 3.10.7.4, second check, with RFC 5961 section 3.2.
+            if seq != rcv_nxt {
+                return Err(DropReason::BadReset);
+            }
+            self.fail_half_open(index);
+            return Ok(None);
+        }
+        if !is_acceptable(segment, rcv_nxt, window) || flags.contains(Flags::SYN) {
+            self.send_syn_ack(cx.now, index);
+            return Err(DropReason::OutOfWindow);
+        }
+        if !flags.contains(Flags::ACK) {
+            return Err(DropReason::NoAck);
+        }
+        if ack != record.iss + 1 {
+            self.shared.send_reset(segment.key, ack, None);
+            return Err(DropReason::BadAck);
+        }
+        if record.ts_recent.is_some() && segment.header.options.timestamps.is_none() {
+            return Err(DropReason::Paws); // RFC 7323 section 3.2
+        }
+        let is_bare = segment.len() == 0;
+        if is_bare && self.defers(cx.now, index) {
+            return Ok(None);
+        }
+        self.complete(cx, index, segment.header.options.timestamps)
+            .map(Some)
+    }
+
+    /// TCP_DEFER_ACCEPT: a handshake that brings no data does not wake the
+    /// application yet. The record stays, and its SYN-ACK is sent again when the
+    /// time is over: what answers that is accepted as it is.
+    fn defers(&mut self, now: Instant, index: u32) -> bool {
+        let Some(record) = self.half_open.records.get_mut(index) else {
+            return false;
+        };
+        let options = self.shared.settings.get(&record.settings);
+        let waited = u64::from(micros(now).wrapping_sub(record.sent_us));
+        let left = options
+            .defer_accept
+            .saturating_sub(Duration::from_micros(waited));
+        if left.is_zero() {
+            return false;
+        }
+        record.acked = true;
+        self.half_open.wheel.schedule(index, now + left);
+        true
+    }
+
+    /// The handshake is complete: the record becomes a connection in the accept
+    /// queue of its listener, with the options that its SYN-ACK was made by.
+    fn complete(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        echoed: Option<Timestamps>,
+    ) -> Result<u32, DropReason> {
+        let Some(record) = self.half_open.get(index) else {
+            return Err(DropReason::NoListener);
+        };
+        let (key, ack) = (record.key, record.iss + 1);
+        if let Err(reason) = self.may_admit(record.listener) {
+            if self.shared.config.accept_overflow == AcceptOverflow::Reset {
+                self.fail_half_open(index);
+                self.shared.send_reset(key, ack, None);
+            }
+            return Err(reason);
+        }
+        let record = self.forget_half_open(index);
+        let record = record.ok_or(DropReason::NoListener)?;
+        let (retransmits, sent_us) = (record.retransmits, record.sent_us);
+        let index = self.admit(cx, record)?;
+        if let Some(tcb) = self.connections.get_mut(index) {
+            if retransmits == 0 {
+                tcb.rtt.sample(micros(cx.now).wrapping_sub(sent_us));
+            } else {
+                // Karn: a SYN-ACK sent twice is no sample (RFC 6298 section 3).
+                self.shared
+                    .open_after_timeout(cx.now, tcb, retransmits, echoed);
+            }
+        }
+        Ok(index)
+    }
+
+    /// There is room for one more connection to be accepted.
+    pub(super) fn may_admit(&self, id: ListenerId) -> Result<(), DropReason> {
+        let listener = self.listener(id).ok_or(DropReason::NoListener)?;
+        if listener.is_full() {
+            return Err(DropReason::AcceptQueueFull);
+        }
+        if self.connections.is_full() {
+            return Err(DropReason::TooManyConnections);
+        }
+        Ok(())
+    }
+
+    /// Makes the connection of a record for which there is room.
+    pub(super) fn admit(&mut self, cx: &mut Cx, record: HalfOpen) -> Result<u32, DropReason> {
+        let id = record.listener;
+        let tcb = self.shared.tcb_of(cx.now, record);
+        let (key, generation) = (tcb.key, tcb.generation);
+        let index = match self.connections.insert(tcb) {
+            Ok(index) => index,
+            Err(tcb) => {
+                self.shared.settings.release(tcb.settings);
+                return Err(DropReason::TooManyConnections);
+            }
+        };
+        let hash = self.shared.hasher.hash(&key);
+        self.shared
+            .table
+            .insert(hash, Flow::Connection(index).value());
+        self.queue_accept(id, ConnectionId { index, generation });
+        Ok(index)
+    }
+
+    /// The listener is gone: what is half open is reset.
+    pub(super) fn reset_half_open(&mut self, id: ListenerId) {
+        let records = self.half_open.records.iter();
+        let indices: Vec<u32> = records
+            .filter(|(_, record)| record.listener == id)
+            .map(|(index, _)| index)
+            .collect();
+        for index in indices {
+            if let Some(record) = self.forget_half_open(index) {
+                self.shared
+                    .send_reset(record.key, record.iss + 1, Some(record.irs + 1));
+                self.shared.settings.release(record.settings);
+            }
+        }
+    }
+
+    /// The peer's host says that it never sent the SYN, or wants no more of it:
+    /// true when it speaks of our SYN-ACK.
+    pub(crate) fn refuse_half_open(&mut self, index: u32, seq: Seq) -> bool {
+        let is_ours = self.half_open.get(index).is_some_and(|r| r.iss == seq);
+        if is_ours {
+            self.fail_half_open(index);
+        }
+        is_ours
+    }
+
+    /// A half-open connection came to nothing (tcpAttemptFails).
+    fn fail_half_open(&mut self, index: u32) {
+        if let Some(record) = self.forget_half_open(index) {
+            self.shared.settings.release(record.settings);
+            self.shared.stats.attempt_fails += 1;
+        }
+    }
+
+    fn forget_half_open(&mut self, index: u32) -> Option<HalfOpen> {
+        let record = self.half_open.records.remove(index)?;
+        self.half_open.wheel.cancel(index);
+        let hash = self.shared.hasher.hash(&record.key);
+        self.shared
+            .table
+            .remove(hash, Flow::HalfOpen(index).value());
+        if let Some(listener) = self.listener_mut(record.listener) {
+            listener.half_open -= 1;
+        }
+        Some(record)
+    }
+
+    /// SYN-ACKs that are due again, and half-open records to be given up.
+    pub(crate) fn expire_half_open(&mut self, now: Instant, budget: usize) {
+        for _ in 0..budget {
+            let Some(index) = self.half_open.wheel.pop_expired(now) else {
+                return;
+            };
+            let Some(record) = self.half_open.records.get_mut(index) else {
+                continue;
+            };
+            if record.retransmits >= self.shared.config.syn_ack_retransmits_max {
+                self.fail_half_open(index);
+                continue;
+            }
+            // Deferred until now: from here on as one that nobody acknowledged.
+            record.acked = false;
+            record.retransmits += 1;
+            let rto = self.shared.config.rto;
+            let wait = rto
+                .initial
+                .saturating_mul(1 << record.retransmits.min(16))
+                .min(rto.max);
+            self.half_open.wheel.schedule(index, now + wait);
+            self.shared.stats.syn_ack_retransmits += 1;
+            self.send_syn_ack(now, index);
+        }
+    }
+}
+
+impl Shared {
+    /// The connection that a half-open record becomes.
+    fn tcb_of(&mut self, now: Instant, record: HalfOpen) -> Tcb {
+        let mut tcb = self.make_tcb(Opening {
+            key: record.key,
+            state: State::Listen,
+            iss: record.iss,
+            flags: if record.ecn {
+                TcbFlags::ECN
+            } else {
+                TcbFlags::default()
+            },
+            settings: record.settings,
+        });
+        tcb.on(Event::Syn);
+        let syn = Options {
+            mss: record.mss,
+            window_scale: record.window_scale,
+            timestamps: record.ts_recent.map(|value| Timestamps { value, echo: 0 }),
+            sack_permitted: record.sack_permitted,
+            ..Options::default()
+        };
+        self.take_syn(now, &mut tcb, record.irs, &syn, record.window);
+        self.establish(now, &mut tcb, Event::AckOfSyn, None);
+        tcb
+    }
+}

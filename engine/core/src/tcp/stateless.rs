@@ -1,0 +1,120 @@
+//! Handshakes without a record: a cookie answers the SYN, and the ACK that brings
+//! it back opens the connection at once (RFC 4987 section 3.6).
+
+use super::cookie::{self, Extras, Offer};
+use super::half_open::HalfOpen;
+use super::input::micros;
+use super::reset::header;
+use super::{AcceptOverflow, Cx, ListenerId, Segment, Tcp};
+use crate::stats::DropReason;
+use crate::wire::tcp::{Flags, Options, Timestamps};
+
+impl Tcp {
+    /// Answers a SYN, and forgets it.
+    pub(super) fn answer_by_cookie(
+        &mut self,
+        cx: &mut Cx,
+        id: ListenerId,
+        segment: &Segment,
+    ) -> Result<(), DropReason> {
+        let at = usize::from(id.0);
+        let Some(Some(listener)) = self.listeners.get_mut(at) else {
+            return Err(DropReason::NoListener);
+        };
+        let shared = &mut self.shared;
+        let (key, syn) = (segment.key, &segment.header);
+        let own = shared.syn_options(cx.now, &key, &listener.settings);
+        let timestamps = syn.options.timestamps.filter(|_| own.timestamps.is_some());
+        // Without a timestamp to carry them these are not offered.
+        let extras = timestamps.map(|_| Extras {
+            window_scale: syn.options.window_scale,
+            sack_permitted: syn.options.sack_permitted && own.sack_permitted,
+            ecn: shared.accepts_ecn(syn.flags),
+        });
+        let offer = Offer {
+            mss: shared.offered_mss(&key, syn.options.mss),
+            extras,
+        };
+        let iss = shared.cookies.bake(cx.now, &key, syn.seq, offer);
+        let clock = shared.timestamp(cx.now);
+        let options = Options {
+            mss: own.mss,
+            window_scale: extras
+                .and_then(|extras| extras.window_scale)
+                .and(own.window_scale),
+            timestamps: extras.zip(timestamps).map(|(extras, theirs)| Timestamps {
+                value: extras.stamp(clock),
+                echo: theirs.value,
+            }),
+            sack_permitted: extras.is_some_and(|extras| extras.sack_permitted),
+            order: own.order,
+            ..Options::default()
+        };
+        let window = shared.syn_window(&listener.settings);
+        let ecn = extras.is_some_and(|extras| extras.ecn);
+        let flags = Flags::SYN | Flags::ACK | if ecn { Flags::ECE } else { Flags(0) };
+        shared.reply(key, header(key, flags, iss, syn.seq + 1, window, options));
+        shared.stats.cookies_sent += 1;
+        listener.cookies_until = cx.now + cookie::LIFETIME;
+        Ok(())
+    }
+
+    /// An ACK for a listener. If it brings back a cookie the handshake is complete:
+    /// tells the connection. Else it is answered by a RST (RFC 9293 section
+    /// 3.10.7.2).
+    pub(super) fn accept_cookie(
+        &mut self,
+        cx: &mut Cx,
+        id: ListenerId,
+        segment: &Segment,
+    ) -> Result<u32, DropReason> {
+        let at = usize::from(id.0);
+        let Some(Some(listener)) = self.listeners.get(at) else {
+            return Err(DropReason::NoListener);
+        };
+        let is_handshake = !segment.header.flags.contains(Flags::SYN);
+        if !is_handshake || cx.now > listener.cookies_until {
+            // None was sent that could come back now: no guess can be right.
+            return Err(self.shared.reset_stray(cx.now, segment));
+        }
+        let (key, ack) = (segment.key, &segment.header);
+        let (irs, iss) = (ack.seq.back(1), ack.ack.back(1));
+        let timestamps = ack.options.timestamps;
+        let echo = timestamps.map(|timestamps| timestamps.echo);
+        let Some(offer) = self.shared.cookies.check(cx.now, &key, irs, iss, echo) else {
+            self.shared.stats.cookies_failed += 1;
+            self.shared.reset_stray(cx.now, segment);
+            return Err(DropReason::BadCookie);
+        };
+        self.shared.stats.cookies_received += 1;
+        if let Err(reason) = self.may_admit(id) {
+            if self.shared.config.accept_overflow == AcceptOverflow::Reset {
+                self.shared.send_reset(key, ack.ack, None);
+            }
+            return Err(reason);
+        }
+        let extras = offer.extras.unwrap_or_default();
+        let Some(Some(listener)) = self.listeners.get(at) else {
+            return Err(DropReason::NoListener);
+        };
+        let record = HalfOpen {
+            key,
+            settings: self.shared.settings.share(&listener.settings),
+            irs,
+            iss,
+            ts_recent: timestamps.map(|timestamps| timestamps.value),
+            sent_us: micros(cx.now),
+            window: ack.window,
+            mss: Some(offer.mss),
+            window_scale: extras.window_scale,
+            sack_permitted: extras.sack_permitted,
+            ecn: extras.ecn,
+            acked: false,
+            listener: id,
+            retransmits: 0,
+        };
+        self.shared.stats.passive_opens += 1;
+        // When the SYN-ACK was sent is forgotten: no sample of the round trip.
+        self.admit(cx, record)
+    }
+}
