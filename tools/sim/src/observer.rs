@@ -152,6 +152,13 @@ impl Half {
             return Err(format!("acknowledged {:?} before", self.acked));
         }
         self.acked = Some(ack);
+        for block in seen.header.options.sack.as_slice() {
+            // RFC 2018 section 4; the first may lie below the acknowledgment (RFC 2883).
+            let is_some = block.left.precedes(block.right);
+            if !is_some || block.right.follows(peer.end) {
+                return Err(format!("reports what was not sent, up to {:?}", peer.end));
+            }
+        }
         // RFC 9293 section 3.8.6, SHLD-14: the window is not shrunk, but for the
         // rounding of its scale (RFC 7323 section 2.4).
         let edge = edge_of(&seen.header, self, peer);

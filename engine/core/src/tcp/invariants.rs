@@ -103,6 +103,17 @@ impl Tcp {
         ensure(
             tcb.last_ack_sent.precedes_or_is(tcb.rcv_nxt),
             "Last.ACK.sent =< RCV.NXT",
+        )?;
+        let room = self.shared.space(tcb);
+        let gain = (tcb.rcv_nxt + room).distance_from(tcb.rcv_edge);
+        let worth =
+            (2 * u32::from(self.shared.mss(&tcb.key))).min(self.shared.config.receive_buffer / 2);
+        // A peer that has no room must learn of it; one that has will ask for more.
+        let is_short = tcb.rcv_wnd() < worth && gain >= worth.cast_signed();
+        let is_told = tcb.is(TcbFlags::ACK_NOW) || tcb.is(TcbFlags::ACK_DELAYED);
+        ensure(
+            !is_short || is_told || !tcb.state.may_receive(),
+            "a window that has opened is told",
         )
     }
 
@@ -190,10 +201,6 @@ fn check_send(tcb: &Tcb) -> Holds {
         ensure(
             tcb.snd_nxt.precedes_or_is(end),
             "SND.NXT is within what was queued",
-        )?;
-        ensure(
-            tcb.congestion.cwnd() >= u32::from(tcb.mss),
-            "the congestion window holds a segment",
         )?;
     }
     Ok(())

@@ -329,7 +329,7 @@ impl Shared {
     }
 
     /// What can be received now, as far as the window field can tell it.
-    fn space(&self, tcb: &Tcb) -> u32 {
+    pub(crate) fn space(&self, tcb: &Tcb) -> u32 {
         let most = u32::from(u16::MAX) << tcb.rcv_scale();
         self.receive_buffer(&tcb.settings)
             .saturating_sub(tcb.receive_queued)
