@@ -152,9 +152,9 @@ impl Locals {
         source.is_host() && self.find(source).is_none() && !self.is_broadcast(source)
     }
 
-    /// A host part of all zeros or all ones, where a network has room for both
-    /// (RFC 3021).
-    fn is_broadcast(&self, address: Address) -> bool {
+    /// The broadcast address of a network of ours: a host part of all zeros or all
+    /// ones, where the network has room for both (RFC 3021).
+    pub(crate) fn is_broadcast(&self, address: Address) -> bool {
         let IpAddr::V4(ip) = address.ip() else {
             return false;
         };

@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::frame::{Frame, FramePool};
 use crate::locals::Locals;
 use crate::seq::Seq;
-use crate::tcp::{Content, Cx, Events, Gauges, State, Tcb, Tcp};
+use crate::tcp::{Content, Cx, Events, Gauges, State, Tcb, Tcp, may_connect_to};
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -106,6 +106,9 @@ impl<'a> Sockets<'a> {
         options: SocketOptions,
     ) -> Result<ConnectionId, ConnectError> {
         let family = Address::from(remote.ip());
+        if !may_connect_to(remote) || self.locals.is_broadcast(family) {
+            return Err(ConnectError::InvalidAddress);
+        }
         let count = self.locals.count_towards(family);
         for _ in 0..count {
             let Some(local) = self.locals.take_turn(family) else {

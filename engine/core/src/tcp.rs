@@ -50,6 +50,7 @@ pub use chunks::SourceId;
 pub(crate) use chunks::{Chunks, Content};
 pub use congestion::Algorithm;
 pub use connect::ConnectError;
+pub(crate) use connect::may_connect_to;
 pub use ecn::Ecn;
 pub use icmp::SoftError;
 pub use info::{Info, Repair};

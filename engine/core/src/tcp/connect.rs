@@ -71,7 +71,8 @@ pub enum ConnectError {
 }
 
 impl Tcp {
-    /// Active OPEN (RFC 9293 section 3.9.1.1 and 3.10.1) from `local`.
+    /// Active OPEN (RFC 9293 section 3.9.1.1 and 3.10.1) from `local`, to where it
+    /// may be.
     pub(crate) fn connect(
         &mut self,
         cx: &mut Cx,
@@ -80,9 +81,6 @@ impl Tcp {
         token: u32,
         options: SocketOptions,
     ) -> Result<ConnectionId, ConnectError> {
-        if !may_connect_to(remote) {
-            return Err(ConnectError::InvalidAddress);
-        }
         let address = Address::from(remote.ip());
         if self.connections.is_full() {
             return Err(ConnectError::NoBuffers);
@@ -147,7 +145,8 @@ impl Shared {
         u16::try_from(self.receive_buffer(settings)).unwrap_or(u16::MAX)
     }
 
-    /// The options that a SYN of ours offers.
+    /// The options that a SYN of ours offers: its MSS always (RFC 9293 section
+    /// 3.7.1, MUST-14 and SHLD-5).
     pub(crate) fn syn_options(
         &self,
         now: Instant,
@@ -165,7 +164,8 @@ impl Shared {
     }
 
     /// What our MTU lets a peer of this family send in one segment (RFC 9293
-    /// section 3.7.1, MUST-67).
+    /// section 3.7.1, MUST-67). There is one interface, and its MTU is the smallest
+    /// that there is (section 3.7.3, SHLD-6).
     pub(crate) fn mss(&self, key: &FlowKey) -> u16 {
         self.mtu.saturating_sub(HEADERS[family(key)])
     }
@@ -289,7 +289,7 @@ fn family(key: &FlowKey) -> usize {
 
 /// Neither broadcast nor multicast, and somewhere (RFC 9293, MUST-46). A mapped
 /// IPv4 address is no place on an IPv6 network.
-fn may_connect_to(remote: SocketAddr) -> bool {
+pub(crate) fn may_connect_to(remote: SocketAddr) -> bool {
     let is_place = match remote.ip() {
         IpAddr::V4(ip) => !(ip.is_broadcast() || ip.is_multicast() || ip.is_unspecified()),
         IpAddr::V6(ip) => {

@@ -381,7 +381,7 @@ impl Header {
     }
 
     /// Writes the header in front of the data that `segment` already holds, and
-    /// the checksum over both.
+    /// the checksum over both (RFC 9293 section 3.1, MUST-2).
     #[inline]
     pub fn emit(
         &self,
@@ -474,6 +474,7 @@ mod tests {
     }
 
     proptest! {
+        /// RFC 9293 MUST-2, on both families.
         #[test]
         fn another_implementation_reads_what_is_written(header in header(), data in prop::collection::vec(any::<u8>(), 0..100)) {
             let bytes = segment(&header, &data);

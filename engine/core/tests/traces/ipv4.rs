@@ -27,7 +27,7 @@ fn data(peer: &Peer, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     )
 }
 
-/// Attack cases 2 and 3.
+/// Attack case 2, attack case 3.
 #[test]
 fn impossible_lengths_are_dropped() {
     let mut peer = Peer::established();

@@ -30,7 +30,7 @@ fn syn() -> Header {
     }
 }
 
-/// Attack cases 1 and 11: a frame cut off anywhere, or a header that tells of more
+/// Attack case 1, attack case 11: a frame cut off anywhere, or a header that tells of more
 /// than there is.
 #[test]
 fn no_byte_is_read_past_the_end_of_a_frame() {
@@ -65,7 +65,7 @@ fn padding_is_never_delivered() {
     assert_eq!(peer.engine_reads(), b"d");
 }
 
-/// Attack case 9: dropped in silence, without a RST.
+/// Attack case 9: dropped in silence, without a RST (RFC 9293 MUST-3).
 #[test]
 fn segments_with_a_bad_checksum_are_dropped_in_silence() {
     let mut peer = Peer::established();
@@ -109,7 +109,7 @@ fn a_partial_checksum_counts_only_where_it_may() {
     }
 }
 
-/// Attack cases 15 and 16: RFC 9293 MUST-57 and MUST-63, RFC 1122 section 3.2.1.3,
+/// Attack case 15, attack case 16: RFC 9293 MUST-57 and MUST-63, RFC 1122 section 3.2.1.3,
 /// and LAND. Neither state nor answer.
 #[test]
 fn syns_from_and_to_addresses_that_nobody_has_are_dropped_in_silence() {
@@ -180,8 +180,8 @@ const TIME_EXCEEDED: [(u8, u8); 2] = [(11, 0), (3, 0)];
 const PARAMETER_PROBLEM: [(u8, u8); 2] = [(12, 0), (4, 0)];
 const TOO_BIG: [(u8, u8); 2] = [(3, 4), (2, 0)];
 
-/// Attack case 25: an error must quote what is in flight, of this connection
-/// (RFC 5927 section 4.1).
+/// Attack case 25: an error goes to the connection that it quotes (RFC 9293 MUST-54),
+/// and must quote what is in flight (RFC 5927 section 4.1).
 #[test]
 fn icmp_errors_that_quote_nothing_of_ours_are_ignored() {
     let mut peer = Peer::new().connecting();
@@ -541,6 +541,32 @@ fn a_connect_goes_out_from_an_address_of_its_family() {
     );
     assert!(locals.contains(&ENGINE) && locals.contains(&host(3)));
     assert_eq!(locals[0], locals[3], "three take turns");
+}
+
+/// RFC 9293 MUST-46: an OPEN to what is no host's address is an error at once.
+#[test]
+fn a_connect_to_a_group_or_to_nobody_is_refused() {
+    let invalid: &[&str] = match FAMILY {
+        Family::V4 => &["255.255.255.255", "198.18.0.255", "224.0.0.1", "0.0.0.0"],
+        Family::V6 => &["ff02::1", "::", "::ffff:198.18.0.2"],
+    };
+    let mut peer = Peer::new();
+    peer.sockets(|_, sockets| {
+        for ip in invalid {
+            let remote = (ip.parse::<IpAddr>().unwrap(), 80).into();
+            assert_eq!(
+                sockets.connect(remote, 0, SocketOptions::default()),
+                Err(ConnectError::InvalidAddress),
+                "{ip}"
+            );
+        }
+        assert_eq!(
+            sockets.connect((PEER, 0).into(), 0, SocketOptions::default()),
+            Err(ConnectError::InvalidAddress)
+        );
+    });
+    assert_eq!(peer.asked, 0);
+    peer.ends_clean();
 }
 
 #[test]

@@ -8,6 +8,8 @@ use ringmill_core::tcp::State;
 use ringmill_core::time::Duration;
 use std::net::SocketAddr;
 
+/// RFC 9293 MUST-14: the MSS option is sent, and read below; MUST-67: it is the
+/// MTU less the headers (SHLD-5, SHLD-6).
 #[test]
 fn a_passive_open_is_three_segments() {
     let mut peer = Peer::new().listening();
@@ -142,7 +144,7 @@ fn a_closed_port_answers_by_reset_and_never_a_reset_by_one() {
     peer.ends_clean();
 }
 
-/// RFC 9293 section 3.7.1: MUST-15 (536 or 1220 without the option), and a floor under
+/// RFC 9293 section 3.7.1: MUST-14, MUST-16, MUST-15 (536 or 1220 without the option), and a floor under
 /// what a peer may ask for (CVE-2019-11479).
 #[test]
 fn the_segment_size_is_what_the_peer_says_within_reason() {
