@@ -17,8 +17,11 @@ use super::cold::Cold;
 use super::congestion::{Acked, Congestion};
 use super::flight::Delivered;
 use super::input::micros;
+use super::prr::Prr;
 use super::rack::Moment;
+use super::tail_probe::Probe;
 use super::tcb::{Tcb, TcbFlags, Timer};
+use super::undo::Undo;
 use super::{Cx, Segment, Shared};
 use crate::seq::Seq;
 use crate::time::{Duration, Instant};
@@ -36,38 +39,6 @@ pub(crate) enum Mode {
     Loss,
 }
 
-/// What a congestion response was, so that it can be taken back.
-#[derive(Clone, Copy, Debug)]
-struct Undo {
-    before: Congestion,
-    /// The timestamp of the first retransmission (RFC 3522 section 3.2).
-    stamp: Option<u32>,
-    /// Retransmissions that no duplicate was reported for.
-    repeated: u32,
-    /// Once repair is over: what is acknowledged past this can't tell any more.
-    until: Option<Seq>,
-}
-
-impl Undo {
-    fn new(before: Congestion) -> Undo {
-        Undo {
-            before,
-            stamp: None,
-            repeated: 0,
-            until: None,
-        }
-    }
-}
-
-/// A tail loss probe under way (RFC 8985 section 7).
-#[derive(Clone, Copy, Debug)]
-struct Probe {
-    /// TLP.end_seq
-    end: Seq,
-    /// TLP.is_retrans
-    is_again: bool,
-}
-
 /// The state of the repair.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Recovery {
@@ -76,12 +47,9 @@ pub(crate) struct Recovery {
     recover: Option<Seq>,
     /// Duplicate acknowledgments of a peer without SACK.
     pub(crate) duplicates: u32,
-    /// RFC 9937 section 6.
-    prr_delivered: u32,
-    prr_out: u32,
-    recover_fs: u32,
-    undo: Option<Undo>,
-    probe: Option<Probe>,
+    pub(crate) prr: Prr,
+    pub(crate) undo: Option<Undo>,
+    pub(crate) probe: Option<Probe>,
     /// SND.NXT at the last reduction for a mark.
     reduced: Option<Seq>,
     /// Bytes in flight at most in this window, and where it ends: only a window
@@ -102,13 +70,15 @@ impl Cold {
 }
 
 /// An acknowledgment as recovery sees it.
-struct Ack {
-    acked: u32,
-    is_duplicate: bool,
-    delivered: Delivered,
-    duplicate: Option<SackBlock>,
+pub(crate) struct Ack {
+    /// Bytes that SND.UNA advanced by.
+    pub(crate) acked: u32,
+    pub(crate) is_duplicate: bool,
+    pub(crate) delivered: Delivered,
+    /// What the peer reports to have received twice.
+    pub(crate) duplicate: Option<SackBlock>,
     /// It echoes a timestamp from before the first retransmission.
-    is_from_before: bool,
+    pub(crate) is_from_before: bool,
     /// The round trip of the segment sent last of those that it delivers.
     rtt_us: Option<u32>,
 }
@@ -270,7 +240,10 @@ impl Shared {
             let ssthresh = tcb.congestion.ssthresh;
             let extra = if is_safe { mss } else { 0 };
             let delivered = ack.delivered.bytes;
-            tcb.congestion.cwnd = cold.recovery.prr(pipe, ssthresh, delivered, extra, mss);
+            tcb.congestion.cwnd = cold
+                .recovery
+                .prr
+                .cwnd(pipe, ssthresh, delivered, extra, mss);
         } else if ack.acked > 0 && was_used {
             let acked = Acked {
                 now,
@@ -285,39 +258,6 @@ impl Shared {
             tcb.congestion.on_ack(algorithm, &mut cold.growth, &acked);
         }
         self.judge_probe(tcb, ack);
-    }
-
-    /// What was taken for lost was only late: the response to it is taken back.
-    fn take_back(&mut self, tcb: &mut Tcb, ack: &Ack) {
-        let Some(cold) = tcb.cold.as_deref_mut() else {
-            return;
-        };
-        let Some(undo) = &mut cold.recovery.undo else {
-            return;
-        };
-        if undo.until.is_some_and(|until| tcb.snd_una.follows(until)) {
-            cold.recovery.undo = None;
-            return;
-        }
-        if ack.duplicate.is_some() {
-            undo.repeated = undo.repeated.saturating_sub(1);
-        }
-        // RFC 3522 section 3.2, step 5; RFC 3708 section 3.
-        let by_stamp = ack.acked > 0 && ack.is_from_before;
-        let by_duplicates = ack.duplicate.is_some() && undo.repeated == 0 && undo.stamp.is_some();
-        if !(by_stamp || by_duplicates) {
-            return;
-        }
-        let before = undo.before;
-        // RFC 4015 section 3.2.
-        tcb.congestion.cwnd = tcb.congestion.cwnd.max(before.cwnd);
-        tcb.congestion.ssthresh = before.ssthresh;
-        cold.flight.forgive();
-        cold.recovery.undo = None;
-        cold.recovery.mode = Mode::Open;
-        cold.recovery.duplicates = 0;
-        tcb.backoff = 0;
-        self.stats.spurious += 1;
     }
 
     fn end_recovery(&mut self, tcb: &mut Tcb) {
@@ -393,9 +333,7 @@ impl Shared {
         cold.recovery = Recovery {
             mode: Mode::Recovery,
             recover: Some(nxt),
-            prr_delivered: 0,
-            prr_out: 0,
-            recover_fs: out,
+            prr: Prr::new(out),
             undo: Some(Undo::new(before)),
             probe: None,
             ..cold.recovery
@@ -420,7 +358,10 @@ impl Shared {
         };
         if cold.recovery.mode == Mode::Recovery {
             let pipe = cold.pipe(tcb.mss);
-            tcb.congestion.cwnd = cold.recovery.prr(pipe, tcb.congestion.ssthresh, 0, 0, mss);
+            tcb.congestion.cwnd = cold
+                .recovery
+                .prr
+                .cwnd(pipe, tcb.congestion.ssthresh, 0, 0, mss);
         }
         self.arm_for_flight(now, tcb);
     }
@@ -482,7 +423,7 @@ impl Shared {
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
         };
-        cold.recovery.prr_out = cold.recovery.prr_out.saturating_add(len);
+        cold.recovery.prr.note_sent(len);
         if is_again && let Some(undo) = &mut cold.recovery.undo {
             undo.stamp.get_or_insert(stamp);
             undo.repeated += 1;
@@ -541,70 +482,6 @@ impl Shared {
             tcb.arm(Timer::Probe, now, pto);
         }
     }
-
-    /// PTO (RFC 8985 section 7.2); none while a probe is out, while losses are
-    /// repaired, and for a peer without SACK.
-    fn probe_timeout(&self, tcb: &Tcb, cold: &Cold) -> Option<Duration> {
-        let is_fit = tcb.is(TcbFlags::SACK)
-            && cold.recovery.mode == Mode::Open
-            && cold.recovery.probe.is_none()
-            && cold.flight.sacked() == 0
-            && tcb.backoff == 0;
-        let srtt = tcb.rtt.smoothed().filter(|_| is_fit)?;
-        let delayed = if cold.flight.segments() == 1 {
-            // The acknowledgment of one segment may be delayed.
-            self.config.rto.min
-        } else {
-            Duration::ZERO
-        };
-        Some(2 * srtt + delayed)
-    }
-
-    /// The probe timer expired: one segment shall go out, new or the last again.
-    pub(crate) fn probe_timeout_expired(&mut self, now: Instant, tcb: &mut Tcb) {
-        tcb.set(TcbFlags::TAIL_PROBE_DUE);
-        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-        tcb.arm(Timer::Retransmit, now, rto);
-    }
-
-    /// The probe has left.
-    pub(crate) fn note_probe(&mut self, tcb: &mut Tcb, is_again: bool) {
-        self.stats.tail_probes += 1;
-        let end = tcb.snd_nxt;
-        if let Some(cold) = tcb.cold.as_deref_mut() {
-            cold.recovery.probe = Some(Probe { end, is_again });
-        }
-    }
-
-    /// Did the probe repair a loss (RFC 8985 section 7.4)? Then there was
-    /// congestion, and it is answered as any.
-    fn judge_probe(&mut self, tcb: &mut Tcb, ack: &Ack) {
-        let algorithm = self.config.congestion;
-        let una = tcb.snd_una;
-        let Some(cold) = tcb.cold.as_deref_mut() else {
-            return;
-        };
-        let Some(probe) = cold.recovery.probe else {
-            return;
-        };
-        if una.precedes(probe.end) {
-            return;
-        }
-        let is_twice = ack.duplicate.is_some_and(|block| block.right == probe.end);
-        let is_bare = ack.is_duplicate && ack.delivered.bytes == 0;
-        if !probe.is_again || is_twice || (una == probe.end && is_bare) {
-            cold.recovery.probe = None;
-        } else if una.follows(probe.end) {
-            // Nothing said that it arrived twice.
-            cold.recovery.probe = None;
-            if cold.recovery.mode == Mode::Open {
-                let window = tcb.congestion.cwnd;
-                tcb.congestion
-                    .on_congestion(algorithm, &mut cold.growth, window, tcb.mss);
-                tcb.congestion.cwnd = tcb.congestion.ssthresh.min(window);
-            }
-        }
-    }
 }
 
 impl Recovery {
@@ -650,31 +527,6 @@ impl Recovery {
     /// What was in flight at the last reduction for a mark is still there.
     pub(crate) fn is_reduced(&self, una: Seq) -> bool {
         self.reduced.is_some_and(|reduced| una.precedes(reduced))
-    }
-
-    /// cwnd by proportional rate reduction (RFC 9937 section 6): `extra` is a segment
-    /// where the acknowledgment is safe (slow start reduction bound), or nothing
-    /// (conservative reduction bound).
-    fn prr(&mut self, pipe: u32, ssthresh: u32, delivered: u32, extra: u32, mss: u32) -> u32 {
-        self.prr_delivered = self.prr_delivered.saturating_add(delivered);
-        let count = if pipe > ssthresh {
-            let share = u64::from(self.prr_delivered) * u64::from(ssthresh);
-            let share = share.div_ceil(u64::from(self.recover_fs.max(1)));
-            u32::try_from(share)
-                .unwrap_or(u32::MAX)
-                .saturating_sub(self.prr_out)
-        } else {
-            let owed = self.prr_delivered.saturating_sub(self.prr_out);
-            let limit = owed.max(delivered).saturating_add(extra);
-            (ssthresh - pipe).min(limit)
-        };
-        // Fast retransmission sends one segment at any rate (RFC 5681 section 3.2).
-        let count = if self.prr_out == 0 {
-            count.max(mss)
-        } else {
-            count
-        };
-        pipe.saturating_add(count)
     }
 }
 

@@ -1,0 +1,67 @@
+//! Taking back a response to losses that were none: a timeout that came too early,
+//! or reordering (RFC 4015), seen by timestamps (RFC 3522) or by duplicates that
+//! the peer reports (RFC 3708).
+
+use super::Shared;
+use super::congestion::Congestion;
+use super::recovery::{Ack, Mode};
+use super::tcb::Tcb;
+use crate::seq::Seq;
+
+/// What a congestion response was, so that it can be taken back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Undo {
+    pub(crate) before: Congestion,
+    /// The timestamp of the first retransmission (RFC 3522 section 3.2).
+    pub(crate) stamp: Option<u32>,
+    /// Retransmissions that no duplicate was reported for.
+    pub(crate) repeated: u32,
+    /// Once repair is over: what is acknowledged past this can't tell any more.
+    pub(crate) until: Option<Seq>,
+}
+
+impl Undo {
+    pub(crate) fn new(before: Congestion) -> Undo {
+        Undo {
+            before,
+            stamp: None,
+            repeated: 0,
+            until: None,
+        }
+    }
+}
+
+impl Shared {
+    /// What was taken for lost was only late: the response to it is taken back.
+    pub(crate) fn take_back(&mut self, tcb: &mut Tcb, ack: &Ack) {
+        let Some(cold) = tcb.cold.as_deref_mut() else {
+            return;
+        };
+        let Some(undo) = &mut cold.recovery.undo else {
+            return;
+        };
+        if undo.until.is_some_and(|until| tcb.snd_una.follows(until)) {
+            cold.recovery.undo = None;
+            return;
+        }
+        if ack.duplicate.is_some() {
+            undo.repeated = undo.repeated.saturating_sub(1);
+        }
+        // RFC 3522 section 3.2, step 5; RFC 3708 section 3.
+        let by_stamp = ack.acked > 0 && ack.is_from_before;
+        let by_duplicates = ack.duplicate.is_some() && undo.repeated == 0 && undo.stamp.is_some();
+        if !(by_stamp || by_duplicates) {
+            return;
+        }
+        let before = undo.before;
+        // RFC 4015 section 3.2.
+        tcb.congestion.cwnd = tcb.congestion.cwnd.max(before.cwnd);
+        tcb.congestion.ssthresh = before.ssthresh;
+        cold.flight.forgive();
+        cold.recovery.undo = None;
+        cold.recovery.mode = Mode::Open;
+        cold.recovery.duplicates = 0;
+        tcb.backoff = 0;
+        self.stats.spurious += 1;
+    }
+}
