@@ -33,6 +33,8 @@ pub(crate) struct Descriptor {
 pub(crate) struct Socket {
     pub(crate) state: State,
     pub(crate) options: SocketOptions,
+    /// SO_SNDBUF and SO_RCVBUF, as Linux tells them.
+    pub(crate) buffers: (i32, i32),
     /// What bind was called with.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,

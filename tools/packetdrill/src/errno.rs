@@ -1,6 +1,6 @@
 //! Error numbers, as the calls of libc answer them.
 
-use ringmill_core::sockets::{Closed, ConnectError, ListenError, SocketError};
+use ringmill_core::sockets::{Closed, ConnectError, ListenError, OptionError, SocketError};
 
 /// One of libc's error numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,16 @@ impl From<ConnectError> for Errno {
             ConnectError::NoBuffers => libc::ENOBUFS,
             ConnectError::InvalidAddress => libc::EINVAL,
         })
+    }
+}
+
+impl From<OptionError> for Errno {
+    fn from(error: OptionError) -> Errno {
+        match error {
+            OptionError::BadDescriptor => Errno::BAD_DESCRIPTOR,
+            OptionError::Invalid => Errno::INVALID,
+            OptionError::NoBuffers => Errno(libc::ENOBUFS),
+        }
     }
 }
 

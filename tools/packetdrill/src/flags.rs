@@ -5,11 +5,13 @@
 //! | `local` | the engine's own address, as in `--local_ip` |
 //! | `tcp_min_tso_segs` | segments that make one offloaded packet (see the offload module) |
 //! | `tcp_tso_win_divisor` | taken and without effect: the engine does not defer segments to fill such a packet |
+//! | `tcp_early_retrans` | taken and without effect: tail loss probes are always on |
 //! | `tcp_...` | any other: a setting of Linux by its sysctl name, as far as the engine has it |
 
 use crate::offload::Offload;
 use crate::port;
 use ringmill_core::stack::Config;
+use ringmill_core::tcp::{Algorithm, Ecn};
 use std::net::Ipv4Addr;
 
 /// A flag that can't be taken.
@@ -42,6 +44,9 @@ impl Settings {
         settings.config.seed = 1;
         settings.config.tcp.receive_buffer = 15 << 20;
         settings.config.tcp.quick_acks = 16;
+        // What packetdrill's scripts for Linux set before anything else.
+        settings.config.tcp.restart_after_idle = false;
+        settings.config.tcp.ecn = Ecn::Off;
         for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
             let (name, value) = flag
                 .split_once('=')
@@ -60,7 +65,28 @@ impl Settings {
                 self.config.addresses[0].ip = ip.into();
             }
             "tcp_min_tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
-            "tcp_tso_win_divisor" => {}
+            "tcp_tso_win_divisor" | "tcp_early_retrans" => {}
+            "tcp_congestion_control" => {
+                let named = |algorithm: &Algorithm| algorithm.name() == value;
+                tcp.congestion = [Algorithm::Cubic, Algorithm::NewReno]
+                    .into_iter()
+                    .find(named)
+                    .ok_or_else(bad)?;
+            }
+            "tcp_ecn" => {
+                tcp.ecn = match value {
+                    "0" => Ecn::Off,
+                    "1" => Ecn::Active,
+                    "2" => Ecn::Passive,
+                    _ => return Err(bad()),
+                };
+            }
+            "tcp_mtu_probing" => tcp.mtu_probing = value != "0",
+            "tcp_slow_start_after_idle" => tcp.restart_after_idle = value != "0",
+            "tcp_wmem" => {
+                let middle = value.split_whitespace().nth(1).ok_or_else(bad)?;
+                tcp.send_buffer = middle.parse().map_err(|_| bad())?;
+            }
             "tcp_sack" => tcp.sack = value != "0",
             "tcp_timestamps" => tcp.timestamps = value != "0",
             _ => return Err(FlagError::Unknown(name.to_owned())),

@@ -5,7 +5,13 @@ use crate::errno::{Errno, Outcome};
 use crate::info;
 use crate::world::World;
 use libc::c_int;
+use ringmill_core::sockets::{SocketOption, SocketOptions};
+use ringmill_core::time::Duration;
 
+/// What Linux answers before there is a connection (RFC 9293 section 3.7.1).
+const MSS_DEFAULT: u16 = 536;
+/// Where a send buffer begins to be a large one.
+const LARGE: u32 = 1 << 16;
 /// SO_MEMINFO is nine words; the engine counts chunks for all sockets together.
 const MEMINFO_LEN: usize = 9 * 4;
 
@@ -19,6 +25,7 @@ impl World {
             (libc::SOL_SOCKET, libc::SO_MEMINFO) => return Ok(vec![0; MEMINFO_LEN]),
             _ => {}
         }
+        let options = self.options(number)?;
         let socket = self.descriptors.socket(number)?;
         let value = match (level, name) {
             (libc::SOL_SOCKET, libc::SO_ERROR) => socket.error.take().map_or(0, |errno| errno.0),
@@ -27,10 +34,35 @@ impl World {
             (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
                 c_int::from(matches!(socket.state, State::Listening(..)))
             }
-            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => c_int::from(socket.options.nodelay),
+            (libc::SOL_SOCKET, libc::SO_SNDBUF) => socket.buffers.0,
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => socket.buffers.1,
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => c_int::from(options.nodelay),
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => self.max_segment(number, &options)?,
             _ => return Err(Errno::NO_OPTION),
         };
         Ok(value.to_ne_bytes().to_vec())
+    }
+
+    /// The options of a socket: the engine's, once it has one.
+    fn options(&mut self, number: i32) -> Outcome<SocketOptions> {
+        let socket = self.descriptors.socket(number)?;
+        let (id, own) = (socket.connection(), socket.options);
+        Ok(id
+            .and_then(|id| self.ask(|sockets| sockets.options(id)))
+            .unwrap_or(own))
+    }
+
+    /// As Linux: what is sent on a connection, and before one what was set.
+    fn max_segment(&mut self, number: i32, options: &SocketOptions) -> Outcome<c_int> {
+        let id = match self.descriptors.socket(number)?.state {
+            State::Connected(id) => Some(id),
+            _ => None,
+        };
+        let mss = match id.and_then(|id| self.ask(|sockets| sockets.info(id))) {
+            Some(info) => info.mss,
+            None => options.max_segment.unwrap_or(MSS_DEFAULT),
+        };
+        Ok(c_int::from(mss))
     }
 
     fn info(&mut self, number: i32) -> Outcome<Vec<u8>> {
@@ -48,15 +80,59 @@ impl World {
         name: c_int,
         value: &[u8],
     ) -> Outcome<()> {
-        let socket = self.descriptors.socket(number)?;
         let value = integer(value)?;
-        match (level, name) {
+        let option = match (level, name) {
             // Every address that has no listener can be bound at once anyway.
-            (libc::SOL_SOCKET, libc::SO_REUSEADDR) => {}
-            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => socket.options.nodelay = value != 0,
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR) => return Ok(()),
+            // Packets are never fragmented here, and nothing else is asked for.
+            (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => return Ok(()),
+            (libc::SOL_SOCKET, libc::SO_SNDBUF) => {
+                self.descriptors.socket(number)?.buffers.0 = value.saturating_mul(2);
+                SocketOption::SendBuffer(room(value))
+            }
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => {
+                self.descriptors.socket(number)?.buffers.1 = value.saturating_mul(2);
+                SocketOption::ReceiveBuffer(u32::try_from(value).map_err(|_| Errno::INVALID)?)
+            }
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY) => SocketOption::NoDelay(value != 0),
+            (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
+                SocketOption::MaxSegment(u16::try_from(value).map_err(|_| Errno::INVALID)?)
+            }
+            (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
+                let seconds = u64::try_from(value).map_err(|_| Errno::INVALID)?;
+                SocketOption::DeferAccept(Duration::from_secs(seconds))
+            }
             _ => return Err(Errno::NO_OPTION),
+        };
+        self.apply(number, option)
+    }
+
+    /// Sets it on what the socket has in the engine, or for when it has something.
+    fn apply(&mut self, number: i32, option: SocketOption) -> Outcome<()> {
+        let socket = self.descriptors.socket(number)?;
+        socket.options = socket.options.with(option)?;
+        match socket.state {
+            State::Connecting(id) | State::Connected(id) => {
+                self.sockets(|sockets| sockets.set_option(id, option))?;
+            }
+            State::Listening(id, _) => {
+                self.sockets(|sockets| sockets.set_listener_option(id, option))?;
+            }
+            State::New | State::Over => {}
         }
         Ok(())
+    }
+}
+
+/// Bytes of data that a send buffer takes that was set to `value`. Linux doubles the
+/// value and counts its own bookkeeping with the data: much of a small buffer,
+/// little of a large one.
+fn room(value: c_int) -> u32 {
+    let doubled = u32::try_from(value.max(0)).unwrap_or(0).saturating_mul(2);
+    if doubled < LARGE {
+        doubled / 3 * 2
+    } else {
+        doubled
     }
 }
 

@@ -65,7 +65,7 @@ impl World {
                 if is_read_shut {
                     bits |= Readiness::IN | Readiness::READ_HANGUP;
                 }
-                let limit = u64::from(self.send_buffer);
+                let own = self.send_buffer;
                 bits |= self.ask(|sockets| {
                     let readable = match sockets.receive(id) {
                         Ok([]) => Readiness::IN | Readiness::READ_HANGUP,
@@ -73,6 +73,8 @@ impl World {
                         Err(_) => 0,
                     };
                     // As Linux: once a third of the buffer is free (sk_stream_is_writeable).
+                    let limit = sockets.options(id).and_then(|options| options.send_buffer);
+                    let limit = u64::from(limit.unwrap_or(own));
                     let queued = u64::from(sockets.unacknowledged(id));
                     let has_room = queued * 3 <= limit * 2;
                     readable | if has_room { Readiness::OUT } else { 0 }

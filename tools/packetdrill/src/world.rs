@@ -205,10 +205,11 @@ impl World {
             .ok_or(Errno::AGAIN)?;
         let remote = self.ask(|s| s.remote(id));
         let local = self.descriptors.socket(number)?.local;
-        let options = self.descriptors.socket(number)?.options;
+        let listening = self.descriptors.socket(number)?;
         let socket = Socket {
             state: State::Connected(id),
-            options,
+            options: listening.options,
+            buffers: listening.buffers,
             local,
             remote,
             ..Socket::default()

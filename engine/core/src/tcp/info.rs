@@ -98,7 +98,7 @@ impl Shared {
             advertised_mss: self.mss(&tcb.key),
             unacked: flight.map_or(0, |flight| count(flight.segments())),
             sacked: flight.map_or(0, |flight| flight.sacked_segments()),
-            lost: flight.map_or(0, |flight| segments(flight.lost())),
+            lost: flight.map_or(0, |flight| segments(flight.lost() + flight.again())),
             retransmitted: flight.map_or(0, |flight| segments(flight.again())),
             ssthresh: (congestion.ssthresh < u32::MAX / 2).then(|| congestion.ssthresh / mss),
             cwnd: congestion.cwnd() / mss,

@@ -138,6 +138,9 @@ pub struct TcpConfig {
     pub sack: bool,
     /// How congestion windows grow (TCP_CONGESTION).
     pub congestion: Algorithm,
+    /// A connection that has sent nothing for a retransmission timeout starts from
+    /// its initial window again (RFC 5681 section 4.1).
+    pub restart_after_idle: bool,
     /// When explicit congestion notification is used (RFC 3168).
     pub ecn: Ecn,
     /// Look for the path's MTU by probing once large segments time out
@@ -189,6 +192,7 @@ impl Default for TcpConfig {
             timestamps: true,
             sack: true,
             congestion: Algorithm::default(),
+            restart_after_idle: true,
             ecn: Ecn::default(),
             mtu_probing: true,
             option_order: OptionOrder::Linux,

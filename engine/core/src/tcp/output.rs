@@ -247,7 +247,8 @@ impl Shared {
             return Some(self.plan_data(tcb, tcb.snd_nxt, 0, Kind::New));
         }
         let is_first = !tcb.has_unacknowledged();
-        if is_first && tcb.is_idle_for(now, tcb.rtt.rto(self.config.rto, 0)) {
+        let may_restart = is_first && self.config.restart_after_idle;
+        if may_restart && tcb.is_idle_for(now, tcb.rtt.rto(self.config.rto, 0)) {
             tcb.congestion.on_idle(tcb.mss);
         }
         // What a peer that shrinks its window leaves may be less than nothing
