@@ -193,6 +193,12 @@ pub(crate) struct NetworkArguments {
     /// Which TCP checksums to accept [default: partial on a veth, else full].
     #[arg(long, value_name = "WHICH")]
     pub(crate) checksum: Option<Checksum>,
+    /// How the congestion window grows and shrinks (TCP_CONGESTION).
+    #[arg(long, value_name = "WHICH", default_value = "cubic")]
+    pub(crate) congestion: Congestion,
+    /// Ask for explicit congestion notification; a peer that asks gets it anyway.
+    #[arg(long)]
+    pub(crate) ecn: bool,
     /// How long TIME-WAIT lasts: twice the MSL.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::duration)]
     pub(crate) time_wait: Duration,
@@ -217,6 +223,8 @@ impl NetworkArguments {
             vlan: None,
             mode: Mode::Auto,
             checksum: None,
+            congestion: Congestion::Cubic,
+            ecn: false,
             time_wait: Duration::from_secs(60),
             core: None,
             seed: None,
@@ -242,6 +250,14 @@ pub(crate) enum Checksum {
     Full,
     /// Also those that a kernel leaves to its device.
     Partial,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Congestion {
+    /// RFC 5681 and RFC 6582.
+    Newreno,
+    /// RFC 9438.
+    Cubic,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! From the arguments to a shard on an interface, and back.
 
-use crate::cli::{Checksum, Mode, NetworkArguments, OutputArguments};
+use crate::cli::{Checksum, Congestion, Mode, NetworkArguments, OutputArguments};
 use crate::engine::{Control, Ended, Run, Snapshot, Workload};
 use crate::exit::Failure;
 use anyhow::{Context as _, bail};
@@ -12,6 +12,7 @@ use ringmill_core::ports::PortRange;
 use ringmill_core::shard::Shard;
 use ringmill_core::sockets::Sockets;
 use ringmill_core::stack::{Config, Gateways, InterfaceAddress};
+use ringmill_core::tcp::{Algorithm, Ecn};
 use ringmill_core::time::Duration;
 use ringmill_core::wire::ChecksumPolicy;
 use ringmill_core::wire::ethernet::MacAddress;
@@ -226,6 +227,13 @@ fn stack_config(
     };
     config.tcp.msl = network.time_wait / 2;
     config.tcp.ports = ports;
+    config.tcp.congestion = match network.congestion {
+        Congestion::Newreno => Algorithm::NewReno,
+        Congestion::Cubic => Algorithm::Cubic,
+    };
+    if network.ecn {
+        config.tcp.ecn = Ecn::Active;
+    }
     Ok(config)
 }
 

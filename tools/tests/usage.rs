@@ -84,7 +84,7 @@ fn arguments_that_make_no_sense_are_named_with_the_remedy() {
 }
 
 #[test]
-fn versions_of_ip_that_do_not_meet_and_vlans_that_can_not_be_are_refused() {
+fn settings_of_the_network_that_can_not_be_are_refused() {
     let load = |url, more: &[&'static str]| {
         let given = ["load", url, "-i", "lo", "--addr", "198.18.0.2/24"];
         [&given[..], more].concat()
@@ -96,6 +96,7 @@ fn versions_of_ip_that_do_not_meet_and_vlans_that_can_not_be_are_refused() {
         (load(v6, &[]), "version of IP"),
         (load(v4, &["--vlan", "4095"]), "1 to 4094"),
         (load(v4, &["--gateway", "198.18.0"]), "--gateway"),
+        (load(v4, &["--congestion", "vegas"]), "newreno, cubic"),
         (load(v4, &gateways), "one --gateway for IPv4"),
     ] {
         let (status, message) = refused(&arguments);
@@ -117,7 +118,7 @@ fn an_interface_that_is_not_there_is_said_to_be_so() {
 #[test]
 fn the_demo_over_memory_needs_no_privilege_and_says_what_it_is() {
     let demo = ["demo", "--memory", "-d", "1s", "-c", "8"];
-    for close in ["", "--close=fin", "--close=server", "--close=rst"] {
+    for close in ["", "--close=fin", "--close=server", "--close=rst", "-6"] {
         let arguments = demo
             .iter()
             .copied()

@@ -78,6 +78,11 @@ pub enum XdpError {
         /// What it is too large for.
         what: &'static str,
     },
+    /// VLAN tags are gone before a program sees the frame.
+    #[error(
+        "{0} takes VLAN tags out of frames before they can be steered: `ethtool -K {0} rxvlan off`"
+    )]
+    VlanTagsTaken(String),
     /// The device has no native XDP.
     #[error("{interface} (driver {driver}) has no native XDP: use skb mode")]
     NoNativeXdp {
@@ -132,9 +137,10 @@ impl XdpError {
             | XdpError::NoSuchQueue { .. } => Category::Missing,
             XdpError::Privilege { .. } => Category::Privilege,
             XdpError::QueueTaken { .. } | XdpError::ProgramTaken(_) => Category::Busy,
-            XdpError::NoNativeXdp { .. } | XdpError::NoAfXdp | XdpError::NoBpfLink => {
-                Category::Unsupported
-            }
+            XdpError::VlanTagsTaken(_)
+            | XdpError::NoNativeXdp { .. }
+            | XdpError::NoAfXdp
+            | XdpError::NoBpfLink => Category::Unsupported,
             XdpError::MtuTooLarge { .. }
             | XdpError::LockedMemory { .. }
             | XdpError::TooManyRanges { .. }

@@ -35,6 +35,9 @@ pub struct Interface {
     pub rx_queues: u32,
     /// It is one end of a veth pair.
     pub is_veth: bool,
+    /// It takes VLAN tags out of received frames (rx-vlan-offload), where an XDP
+    /// program can't see them. A veth says so too and leaves them in.
+    pub takes_vlan_tags: bool,
     /// The name of its driver; empty if it has none.
     pub driver: String,
 }
@@ -59,6 +62,7 @@ impl Interface {
             // A device without ethtool's channels has one queue.
             rx_queues: ethtool::rx_channels(name).unwrap_or(1).max(1),
             is_veth: false,
+            takes_vlan_tags: ethtool::takes_vlan_tags(name).unwrap_or(false),
             driver: ethtool::driver(name).unwrap_or_default(),
         };
         for attribute in &link.attributes {

@@ -96,6 +96,9 @@ impl Steering {
         vlan: Option<u16>,
         owned: &[Owned],
     ) -> Result<Steering, XdpError> {
+        if vlan.is_some() && interface.takes_vlan_tags && !interface.is_veth {
+            return Err(XdpError::VlanTagsTaken(interface.name.clone()));
+        }
         let groups = Groups::of_neighbors(interface.index, &own_ipv6(owned))
             .map_err(|reason| XdpError::refused(Operation::JOIN, &interface.name, reason))?;
         let by_address = ports_by_address(owned)?;

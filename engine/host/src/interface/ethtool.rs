@@ -1,4 +1,4 @@
-//! Two questions of the ethtool ioctl (linux/ethtool.h): driver and channels.
+//! Questions of the ethtool ioctl (linux/ethtool.h): driver, channels, offloads.
 //!
 //! Unsafe here: one ioctl on structures whose layouts are the kernel's.
 
@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd as _;
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// `struct ethtool_drvinfo`, of which only the driver's name is read.
@@ -17,6 +19,13 @@ struct DriverInfo {
     command: u32,
     driver: [u8; 32],
     rest: [u8; 160],
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Flags {
+    command: u32,
+    flags: u32,
 }
 
 /// `struct ethtool_channels`.
@@ -61,10 +70,21 @@ pub(super) fn rx_channels(interface: &str) -> io::Result<u32> {
     Ok(channels.rx + channels.combined)
 }
 
+/// Whether tags are taken out of received frames (rx-vlan-offload).
+pub(super) fn takes_vlan_tags(interface: &str) -> io::Result<bool> {
+    let mut flags = Flags {
+        command: ETHTOOL_GFLAGS,
+        flags: 0,
+    };
+    ask(interface, &mut flags)?;
+    Ok(flags.flags & ETH_FLAG_RXVLAN != 0)
+}
+
 /// Structures that start with an ethtool command and that the kernel's answer
 /// to that command fits in exactly.
 trait Question {}
 impl Question for DriverInfo {}
+impl Question for Flags {}
 impl Question for Channels {}
 
 fn ask<Q: Question>(interface: &str, question: &mut Q) -> io::Result<()> {
@@ -99,6 +119,7 @@ mod tests {
     #[test]
     fn layouts_are_those_of_the_kernel() {
         assert_eq!(size_of::<DriverInfo>(), 196);
+        assert_eq!(size_of::<Flags>(), 8);
         assert_eq!(size_of::<Channels>(), 36);
         assert_eq!(size_of::<Request<Channels>>(), size_of::<libc::ifreq>());
     }

@@ -98,6 +98,35 @@ fn an_mtu_that_is_too_large_names_the_largest_that_works() {
 }
 
 #[test]
+fn a_device_that_takes_vlan_tags_out_of_frames() {
+    let Some(wire) = Wire::lay("rxvlan", 1, 1_500) else {
+        return;
+    };
+    let takes = |on| {
+        let mut ethtool = wire.near.command("ethtool");
+        let status = ethtool.args(["-K", NAME, "rxvlan", on]).status().unwrap();
+        assert!(status.success(), "ethtool");
+        wire.near.within(|| Interface::find(NAME)).unwrap().unwrap()
+    };
+    assert!(!takes("off").takes_vlan_tags);
+    let veth = takes("on");
+    assert!(veth.takes_vlan_tags);
+    // A veth says so and does not do it; a card would.
+    let card = Interface {
+        is_veth: false,
+        ..veth
+    };
+    let attach = |vlan| {
+        let attach = || Steering::attach(&card, XdpMode::Auto, vlan, &[]);
+        wire.near.within(attach).unwrap()
+    };
+    let error = attach(Some(5)).unwrap_err();
+    assert_eq!(error.category(), Category::Unsupported);
+    assert!(error.to_string().contains("rxvlan off"), "{error}");
+    attach(None).unwrap();
+}
+
+#[test]
 fn zero_copy_is_given_up_where_the_device_has_none() {
     let Some(wire) = Wire::lay("copy", 1, 1_500) else {
         return;
