@@ -61,7 +61,7 @@ fn wrk_finds_no_error() {
         for more in [&[][..], &["-H", "Connection: close"]] {
             // By itself wrk takes two seconds for an error, which two losses in a
             // row make of a request.
-            let load = ["-t1", "-c16", "-d3s", "--timeout", "20s", &url];
+            let load = ["-t1", "-c16", "-d2s", "--timeout", "20s", &url];
             let report = net.peer("wrk", &[&load[..], more].concat());
             assert!(report.contains("requests in"), "{report}");
             assert!(
@@ -80,7 +80,7 @@ fn nginx_counts_the_same_2xx() {
         let json = net.file("report.json");
         let url = format!("http://{}/", family.peer_host);
         let load = ["load", &url, "-i", "veth0", "-q", "--addr", family.engine];
-        let more = ["-d", "3s", "-c", "16", "--json", json.to_str().unwrap()];
+        let more = ["-d", "2s", "-c", "16", "--json", json.to_str().unwrap()];
         let mut responses = 0;
         for close in [&[][..], &["--close=server"]] {
             let output = net.ringmill_to_end(&[&load[..], &more, close].concat());
