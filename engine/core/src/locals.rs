@@ -139,9 +139,14 @@ impl Locals {
     }
 
     fn is_on_link(&self, remote: Address) -> bool {
-        self.networks
-            .iter()
-            .any(|&(address, prefix_len)| address.shares_prefix(remote, prefix_len))
+        // RFC 4861 section 5.1: the link-local prefix is on every link. Routers ask
+        // for us from such an address.
+        let is_link_local = matches!(remote.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
+        is_link_local
+            || self
+                .networks
+                .iter()
+                .any(|&(address, prefix_len)| address.shares_prefix(remote, prefix_len))
     }
 
     /// A packet may come from this address: a host's, not ours (LAND), and not the
@@ -275,6 +280,20 @@ mod tests {
             ("2001:db8:0:2::5", "2001:db8:0:2::5"),
         ] {
             assert_eq!(locals.next_hop(address(remote)), address(hop), "{remote}");
+        }
+        let routed = Locals::new(
+            &[at("2001:db8::1", 64)],
+            Gateways {
+                v4: None,
+                v6: Some("2001:db8::fe".parse().unwrap()),
+            },
+        );
+        for (remote, hop) in [
+            ("2001:db8::5", "2001:db8::5"),
+            ("2001:db8:1::5", "2001:db8::fe"),
+            ("fe80::5", "fe80::5"),
+        ] {
+            assert_eq!(routed.next_hop(address(remote)), address(hop), "{remote}");
         }
         assert_eq!(
             locals.towards(address("2001:db8:0:1::5")),

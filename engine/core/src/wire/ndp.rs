@@ -174,6 +174,11 @@ mod tests {
             let told = Advertisement { target, at: Some(MacAddress(mac)), solicited, overrides };
             told.emit(&mut bytes);
             prop_assert_eq!(Advertisement::parse(&bytes), Ok(told));
+            let (theirs, _) = etherparse::Icmpv6Header::from_slice(&bytes).unwrap();
+            let etherparse::Icmpv6Type::NeighborAdvertisement(flags) = theirs.icmp_type else {
+                panic!("{theirs:?}")
+            };
+            prop_assert_eq!((flags.router, flags.solicited, flags.r#override), (false, solicited, overrides));
         }
 
         #[test]

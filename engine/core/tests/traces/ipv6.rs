@@ -207,6 +207,22 @@ fn neighbor_discovery_that_is_unsound_is_ignored() {
     peer.ends_clean();
 }
 
+/// A router asks from its link-local address, and is answered there, not through
+/// itself (RFC 4861 section 5.1).
+#[test]
+fn a_router_that_asks_is_answered_at_its_link_local_address() {
+    let mut peer = Peer::with(|config| config.gateways.v6 = Some(v6(PEER)));
+    let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
+    let mac = MacAddress([2, 0, 0, 0, 0, 0xfe]);
+    peer.arrives(&solicitation(router.into(), ENGINE, mac));
+    peer.wait_ms(0);
+    let answers = peer.takes_others();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0][..6], mac.0);
+    assert_eq!(peer.asked, 0);
+    peer.ends_clean();
+}
+
 /// RFC 4861 section 7.2.4: a host that makes sure of our address hears, with all
 /// others, that it is taken.
 #[test]
