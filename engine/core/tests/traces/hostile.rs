@@ -637,7 +637,7 @@ fn churn_with_aborts_in_every_state_leaks_nothing() {
 /// One connection, which goes `far` and is then aborted, by either side.
 fn churn_once(peer: &mut Peer, round: u32, far: u64) {
     peer.iss = None;
-    if round % 5 == 0 {
+    if round.is_multiple_of(5) {
         peer.port = 80;
         let target = (PEER, 80).into();
         let Ok(id) = peer.sockets(|_, s| s.connect(target, 0, SocketOptions::default())) else {

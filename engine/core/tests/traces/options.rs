@@ -138,7 +138,7 @@ fn with_no_room_for_a_set_an_option_a_listen_and_a_connect_are_refused() {
         ..SocketOptions::default()
     };
     peer.sockets(|_, sockets| {
-        let to = SocketAddr::new(PEER.into(), PORT);
+        let to = SocketAddr::new(PEER, PORT);
         assert_eq!(
             sockets.listen(None, 81, 1, options),
             Err(ListenError::NoBuffers)
