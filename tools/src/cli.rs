@@ -4,6 +4,7 @@ use crate::values::{self, Addresses, Url};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringmill_core::app::load::CloseMode;
 use ringmill_core::ports::PortRange;
+use ringmill_core::tcp::Profile;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -193,9 +194,13 @@ pub(crate) struct NetworkArguments {
     /// Which TCP checksums to accept [default: partial on a veth, else full].
     #[arg(long, value_name = "WHICH")]
     pub(crate) checksum: Option<Checksum>,
-    /// How the congestion window grows and shrinks (TCP_CONGESTION).
-    #[arg(long, value_name = "WHICH", default_value = "cubic")]
-    pub(crate) congestion: Congestion,
+    /// Timers, buffers and SYN options of a known stack: ringmill, linux or freebsd.
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) profile: Profile,
+    /// How the congestion window grows and shrinks (TCP_CONGESTION) [default: as
+    /// the profile has it].
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) congestion: Option<Congestion>,
     /// Ask for explicit congestion notification; a peer that asks gets it anyway.
     #[arg(long)]
     pub(crate) ecn: bool,
@@ -223,7 +228,8 @@ impl NetworkArguments {
             vlan: None,
             mode: Mode::Auto,
             checksum: None,
-            congestion: Congestion::Cubic,
+            profile: Profile::default(),
+            congestion: None,
             ecn: false,
             time_wait: Duration::from_secs(60),
             core: None,

@@ -225,12 +225,14 @@ fn stack_config(
         None if interface.is_veth => ChecksumPolicy::AcceptPartial,
         None => ChecksumPolicy::Full,
     };
+    config.tcp = network.profile.config();
     config.tcp.msl = network.time_wait / 2;
     config.tcp.ports = ports;
-    config.tcp.congestion = match network.congestion {
-        Congestion::Newreno => Algorithm::NewReno,
-        Congestion::Cubic => Algorithm::Cubic,
-    };
+    match network.congestion {
+        Some(Congestion::Newreno) => config.tcp.congestion = Algorithm::NewReno,
+        Some(Congestion::Cubic) => config.tcp.congestion = Algorithm::Cubic,
+        None => {}
+    }
     if network.ecn {
         config.tcp.ecn = Ecn::Active;
     }

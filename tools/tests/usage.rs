@@ -97,6 +97,7 @@ fn settings_of_the_network_that_can_not_be_are_refused() {
         (load(v4, &["--vlan", "4095"]), "1 to 4094"),
         (load(v4, &["--gateway", "198.18.0"]), "--gateway"),
         (load(v4, &["--congestion", "vegas"]), "newreno, cubic"),
+        (load(v4, &["--profile", "plan9"]), "linux or freebsd"),
         (load(v4, &gateways), "one --gateway for IPv4"),
     ] {
         let (status, message) = refused(&arguments);
