@@ -196,7 +196,8 @@ impl<'a> Sockets<'a> {
     /// What ICMP reported of a connection since this was asked last (RFC 9293
     /// section 3.9.1.8, MUST-47): it goes on trying.
     pub fn take_soft_error(&mut self, connection: ConnectionId) -> Option<SoftError> {
-        self.tcp.connection_mut(connection)?.soft_error.take()
+        let tcb = self.tcp.connection_mut(connection)?;
+        tcb.cold.as_deref_mut()?.soft_error.take()
     }
 
     fn tcb(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {

@@ -79,6 +79,7 @@ impl Tcp {
         let Some(mut tcb) = self.connections.remove(index) else {
             return;
         };
+        let told = tcb.told(why);
         let hash = self.shared.hasher.hash(&tcb.key);
         self.shared
             .table
@@ -96,7 +97,7 @@ impl Tcp {
             self.shared.closed.push_back(ClosedEvent {
                 id,
                 token: tcb.token,
-                why: tcb.told(why),
+                why: told,
             });
         }
         self.shared.settings.release(tcb.settings);

@@ -8,6 +8,7 @@ use super::Shared;
 use super::chunks::List;
 use super::congestion::Growth;
 use super::flight::Flight;
+use super::icmp::SoftError;
 use super::probing::Search;
 use super::rack::Rack;
 use super::recovery::Recovery;
@@ -38,6 +39,10 @@ pub(crate) struct Cold {
     /// SND.UP and RCV.UP, while there is urgent data.
     pub(crate) snd_up: Option<Seq>,
     pub(crate) rcv_up: Option<Seq>,
+    /// An ICMP error that the application has not asked for yet.
+    pub(crate) soft_error: Option<SoftError>,
+    /// Acknowledgments that are still not delayed, of a young connection.
+    pub(crate) quick_acks: u8,
 }
 
 impl Default for Cold {
@@ -54,6 +59,8 @@ impl Default for Cold {
             report: Report::default(),
             snd_up: None,
             rcv_up: None,
+            soft_error: None,
+            quick_acks: 0,
         }
     }
 }
@@ -65,6 +72,8 @@ impl Cold {
             && self.report.is_empty()
             && self.snd_up.is_none()
             && self.rcv_up.is_none()
+            && self.soft_error.is_none()
+            && self.quick_acks == 0
             && !self.recovery.is_waiting()
             && self.search.is_none()
             && self.growth.is_blank())

@@ -136,7 +136,9 @@ impl Shared {
         self.next_generation = self.next_generation.wrapping_add(1);
         let mss = self.mss(&opening.key);
         let mut tcb = Tcb::new(opening, self.next_generation, mss);
-        tcb.quick_acks = self.config.quick_acks;
+        if self.config.quick_acks > 0 {
+            self.warm(&mut tcb).quick_acks = self.config.quick_acks;
+        }
         tcb
     }
 

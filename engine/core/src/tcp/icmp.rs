@@ -90,7 +90,7 @@ impl Tcp {
         if !is_in_flight(tcb, seq) {
             return false;
         }
-        tcb.soft_error = Some(error);
+        self.shared.warm(tcb).soft_error = Some(error);
         if let Some(why) = error.ends_opening()
             && tcb.ends_on(Event::Unreachable).is_some()
         {
@@ -130,7 +130,7 @@ impl Tcb {
     /// What an application is told of an end: of a peer that does not answer, that
     /// there is no way to it, if that was reported. As Linux tells it.
     pub(crate) fn told(&self, why: Closed) -> Closed {
-        match (why, self.soft_error) {
+        match (why, self.cold().and_then(|cold| cold.soft_error)) {
             (
                 Closed::TimedOut,
                 Some(SoftError::NetworkUnreachable | SoftError::HostUnreachable),

@@ -164,8 +164,12 @@ impl Shared {
     /// the second full-sized segment, else soon.
     fn acknowledge_later(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
         let unacknowledged = tcb.rcv_nxt.bytes_since(tcb.last_ack_sent);
-        let is_early = tcb.quick_acks > 0;
-        tcb.quick_acks = tcb.quick_acks.saturating_sub(1);
+        let cold = tcb.cold.as_deref_mut();
+        let is_early = cold.is_some_and(|cold| {
+            let is_early = cold.quick_acks > 0;
+            cold.quick_acks = cold.quick_acks.saturating_sub(1);
+            is_early
+        });
         if is_early || unacknowledged >= 2 * u32::from(tcb.mss) {
             self.acknowledge(cx, index, tcb);
         } else if !tcb.is(TcbFlags::ACK_DELAYED) {

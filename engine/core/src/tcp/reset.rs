@@ -12,23 +12,27 @@ use crate::wire::tcp::{Flags, Header, Options, SackBlocks, Timestamps};
 /// Challenge ACKs that a connection sent lately.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Challenges {
-    /// Five seconds, counted from the origin of time, modulo 2^16.
-    period: u16,
-    sent: u8,
+    /// Five seconds, counted from the origin of time, modulo 16, in the upper half;
+    /// how many in the lower. After 80 s without one the count may go on where it
+    /// was, which errs on the side of silence.
+    packed: u8,
 }
 
 impl Challenges {
     const MAX: u8 = 10;
     const PERIOD_MS: u64 = 5_000;
 
-    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^16 by definition")]
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 16 by definition")]
     fn take(&mut self, now: Instant) -> bool {
-        let period = (now.as_millis() / Challenges::PERIOD_MS) as u16;
-        if period != self.period {
-            *self = Challenges { period, sent: 0 };
-        }
-        self.sent = self.sent.saturating_add(1);
-        self.sent <= Challenges::MAX
+        let period = (now.as_millis() / Challenges::PERIOD_MS) as u8 & 0xf;
+        let sent = if self.packed >> 4 == period {
+            self.packed & 0xf
+        } else {
+            0
+        };
+        let may = sent < Challenges::MAX;
+        self.packed = period << 4 | (sent + u8::from(may));
+        may
     }
 }
 

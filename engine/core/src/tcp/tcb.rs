@@ -17,7 +17,6 @@ use super::chunks::List;
 use super::cold::Cold;
 use super::congestion::Congestion;
 use super::connect::Opening;
-use super::icmp::SoftError;
 use super::reset::Challenges;
 use super::rtt::RttEstimator;
 use super::settings::SettingsId;
@@ -228,15 +227,11 @@ pub(crate) struct Tcb {
     /// section 2.3): each is at most 14.
     scales: u8,
     pub(crate) backoff: u8,
-    /// What was reported last and ended nothing.
-    pub(crate) soft_error: Option<SoftError>,
-    /// Segments that are still acknowledged without delay.
-    pub(crate) quick_acks: u8,
     pub(crate) challenges: Challenges,
 }
 
-// Whole cache lines, and the slab's `Option` costs nothing on top.
-const _: () = assert!(size_of::<Option<Tcb>>() <= 192);
+// Two cache lines, and the slab's `Option` costs nothing on top.
+const _: () = assert!(size_of::<Option<Tcb>>() == 128);
 
 impl Tcb {
     /// A block in the state of `opening`, with nothing of the peer in it.
@@ -273,8 +268,6 @@ impl Tcb {
             events: Events::default(),
             scales: 0,
             backoff: 0,
-            soft_error: None,
-            quick_acks: 0,
             challenges: Challenges::default(),
         }
     }
