@@ -218,6 +218,27 @@ fn echo_a_megabyte(ends: [IpAddr; 2]) {
     );
 }
 
+/// A connection that its buffers bound has them in flight: 16 round trips of 256
+/// KiB carry 4 MiB there and back, besides slow start and the handshakes.
+#[test]
+fn a_round_trip_carries_what_the_buffers_hold() {
+    let link = Link {
+        delay: Duration::from_millis(50),
+        ..Link::default()
+    };
+    let mut wire = SimWire::new(1, link, link);
+    let mut pair = Pair::echoing(ENDS[0], 4 << 20);
+    pair.run(|now, client, server| {
+        wire.carry(now, client, server);
+        wire.next_arrival()
+    });
+    pair.assert_home();
+    assert_eq!(pair.client.app().received, 4 << 20);
+    let time_wait = Duration::from_secs(60);
+    let took = pair.now.since(Instant::ZERO) - time_wait;
+    assert!(took < Duration::from_millis(3_250), "{took:?}");
+}
+
 /// How many seeds a run takes: `RINGMILL_SEEDS=100000` hunts for longer.
 fn seeds() -> u64 {
     std::env::var("RINGMILL_SEEDS")

@@ -355,7 +355,7 @@ impl Shared {
         tcb.forget_urgent();
         self.stats.bytes_acked += u64::from(data);
         if tcb.events.contains(Events::WANTS_WRITABLE)
-            && tcb.send_queued <= self.send_buffer(&tcb.settings) / 2
+            && tcb.send_queued <= writable_below(self.send_buffer(&tcb.settings), tcb.mss)
         {
             tcb.events.remove(Events::WANTS_WRITABLE);
             self.notify(index, tcb, Events::WRITABLE);
@@ -427,6 +427,15 @@ impl Shared {
             Verdict::Stays
         })
     }
+}
+
+/// How much a send buffer may hold when an application is told that it has room
+/// again: a sixteenth less than all, so that what it holds can all be in flight.
+/// With half of it, a connection that its buffer bounds would settle at half of
+/// the rate: what the second half of a round trip acknowledges comes too late.
+fn writable_below(buffer: u32, mss: u16) -> u32 {
+    let room = (buffer / 16).max(u32::from(mss)).min(buffer / 2);
+    buffer - room
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
