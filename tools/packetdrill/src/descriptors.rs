@@ -117,6 +117,15 @@ impl Descriptors {
         }
     }
 
+    /// The connections of all sockets.
+    pub(crate) fn connections(&self) -> Vec<ConnectionId> {
+        let sockets = self.0.values().filter_map(|d| match &d.kind {
+            Kind::Socket(socket) => socket.connection(),
+            _ => None,
+        });
+        sockets.collect()
+    }
+
     /// The socket that owns a listener.
     pub(crate) fn listener(&mut self, id: ListenerId) -> Option<&mut Socket> {
         self.0.values_mut().find_map(|d| match &mut d.kind {

@@ -3,6 +3,7 @@
 //! | name | value |
 //! |---|---|
 //! | `local` | the engine's own address, as in `--local_ip` |
+//! | `profile` | `linux` (default), `freebsd` or `ringmill`; it comes first |
 //! | `tcp_min_tso_segs` | segments that make one offloaded packet (see the offload module) |
 //! | `tcp_tso_win_divisor` | taken and without effect: the engine does not defer segments to fill such a packet |
 //! | `tcp_early_retrans` | taken and without effect: tail loss probes are always on |
@@ -11,7 +12,7 @@
 use crate::offload::Offload;
 use crate::port;
 use ringmill_core::stack::Config;
-use ringmill_core::tcp::{Algorithm, Ecn};
+use ringmill_core::tcp::{Algorithm, Ecn, Profile};
 use std::net::Ipv4Addr;
 
 /// A flag that can't be taken.
@@ -42,11 +43,7 @@ impl Settings {
         };
         // Every script is to be the same run.
         settings.config.seed = 1;
-        settings.config.tcp.receive_buffer = 15 << 20;
-        settings.config.tcp.quick_acks = 16;
-        // What packetdrill's scripts for Linux set before anything else.
-        settings.config.tcp.restart_after_idle = false;
-        settings.config.tcp.ecn = Ecn::Off;
+        settings.take_on(Profile::Linux);
         for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
             let (name, value) = flag
                 .split_once('=')
@@ -56,10 +53,26 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The constants of `profile`, with what packetdrill's scripts for Linux set
+    /// before anything else.
+    fn take_on(&mut self, profile: Profile) {
+        self.config.tcp = profile.config();
+        if profile == Profile::Linux {
+            self.config.tcp.restart_after_idle = false;
+            self.config.tcp.ecn = Ecn::Off;
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), FlagError> {
         let bad = || FlagError::Value(name.to_owned(), value.to_owned());
         let tcp = &mut self.config.tcp;
         match name {
+            "profile" => {
+                let named = |profile: &&Profile| profile.name() == value;
+                let profile = Profile::ALL.iter().find(named).ok_or_else(bad)?;
+                self.take_on(*profile);
+                return Ok(());
+            }
             "local" => {
                 let ip: Ipv4Addr = value.parse().map_err(|_| bad())?;
                 self.config.addresses[0].ip = ip.into();

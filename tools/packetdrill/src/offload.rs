@@ -37,8 +37,13 @@ impl Offload {
         }
     }
 
-    /// Marks the packets of one burst, in order.
-    pub(crate) fn mark<'a>(&mut self, departures: impl Iterator<Item = &'a mut Departure>) {
+    /// Marks the packets of one burst, in order; no more than `most` segments make one.
+    pub(crate) fn mark<'a>(
+        &mut self,
+        departures: impl Iterator<Item = &'a mut Departure>,
+        most: usize,
+    ) {
+        let segments = self.segments.min(most.max(1));
         let mut burst: Vec<(&mut Departure, Segment)> = Vec::new();
         for departure in departures {
             let Some(segment) = Segment::of(&departure.packet).filter(|s| self.is_new(s)) else {
@@ -52,7 +57,7 @@ impl Offload {
             let fits = burst
                 .first()
                 .is_some_and(|(_, first)| first.len >= segment.len);
-            if burst.len() == self.segments || !(follows && fits) {
+            if burst.len() == segments || !(follows && fits) {
                 self.end(&mut burst);
             }
             burst.push((departure, segment));

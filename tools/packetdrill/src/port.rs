@@ -59,10 +59,11 @@ impl Port {
     }
 
     /// The engine is at rest: what left since it last was is one burst.
-    pub(crate) fn end_burst(&mut self) {
+    /// No packet of it has more than `most` segments.
+    pub(crate) fn end_burst(&mut self, most: usize) {
         let first = std::mem::replace(&mut self.unmarked, 0);
         let first = self.departed.len().saturating_sub(first);
-        self.offload.mark(self.departed.range_mut(first..));
+        self.offload.mark(self.departed.range_mut(first..), most);
     }
 
     /// Nothing waits to be received by the engine.

@@ -120,7 +120,16 @@ impl World {
                 break;
             }
         }
-        self.shard.driver_mut().end_burst();
+        // Linux wants two packets in flight at least (tcp_cwnd_test).
+        let connections = self.descriptors.connections();
+        let half = self.ask(|sockets| {
+            let windows = connections.into_iter().filter_map(|id| sockets.info(id));
+            windows.map(|info| info.cwnd / 2).min()
+        });
+        let half = half.and_then(|half| usize::try_from(half).ok());
+        self.shard
+            .driver_mut()
+            .end_burst(half.unwrap_or(usize::MAX));
         let told = self
             .shard
             .with_app(self.now, |inbox, _| std::mem::take(&mut inbox.0));

@@ -65,13 +65,12 @@ pub(crate) struct Acked {
     pub(crate) rtt_us: Option<u32>,
     pub(crate) srtt: Duration,
     pub(crate) mss: u32,
+    /// Segments that slow start counts of it at most (L of RFC 9406 section 4.2).
+    pub(crate) limit: u32,
 }
 
 /// No window is larger: sequence numbers tell no more apart.
 const CWND_MAX: u32 = 1 << 30;
-/// RFC 9406 section 4.3: segments that one acknowledgment may add in slow start.
-/// RFC 3465 had 2, before acknowledgments came once a batch.
-const L: u32 = 8;
 
 impl Congestion {
     /// IW = min(10 * MSS, max(2 * MSS, 14,600)) (RFC 6928 section 2).
@@ -111,7 +110,7 @@ impl Congestion {
     }
 
     fn slow_start(&mut self, hystart: &mut HyStart, acked: &Acked) -> u32 {
-        let bytes = acked.bytes.min(L * acked.mss);
+        let bytes = acked.bytes.min(acked.limit.saturating_mul(acked.mss));
         let added = hystart.on_ack(acked, bytes);
         if hystart.is_over() {
             self.ssthresh = self.cwnd;
@@ -170,6 +169,7 @@ mod tests {
             rtt_us: None,
             srtt: Duration::from_millis(10),
             mss: 1_000,
+            limit: 8,
         }
     }
 

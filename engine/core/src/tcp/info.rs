@@ -95,7 +95,10 @@ impl Shared {
             srtt: tcb.rtt.smoothed(),
             rttvar: tcb.rtt.variation(),
             mss: tcb.mss,
-            advertised_mss: self.mss(&tcb.key),
+            advertised_mss: self
+                .options(tcb)
+                .max_segment
+                .map_or(self.mss(&tcb.key), |mss| mss.min(self.mss(&tcb.key))),
             unacked: flight.map_or(0, |flight| count(flight.segments())),
             sacked: flight.map_or(0, |flight| flight.sacked_segments()),
             lost: flight.map_or(0, |flight| segments(flight.lost() + flight.again())),

@@ -138,6 +138,10 @@ pub struct TcpConfig {
     pub sack: bool,
     /// How congestion windows grow (TCP_CONGESTION).
     pub congestion: Algorithm,
+    /// Segments by which one acknowledgment grows the window in slow start at most:
+    /// 8 where nothing paces what it lets go (L of RFC 9406 section 4.2). Linux has
+    /// no such bound.
+    pub slow_start_limit: u32,
     /// A connection that has sent nothing for a retransmission timeout starts from
     /// its initial window again (RFC 5681 section 4.1).
     pub restart_after_idle: bool,
@@ -192,6 +196,7 @@ impl Default for TcpConfig {
             timestamps: true,
             sack: true,
             congestion: Algorithm::default(),
+            slow_start_limit: 8,
             restart_after_idle: true,
             ecn: Ecn::default(),
             mtu_probing: true,

@@ -47,6 +47,13 @@ impl Profile {
                 syn_retransmits_max: 6,
                 syn_ack_retransmits_max: 5,
                 retransmits_max: 15,
+                // TCP_MAX_QUICKACKS, and tcp_rto_min counted on top of the round trip
+                quick_acks: 16,
+                rto: RtoBounds {
+                    min_variation: Duration::from_millis(200),
+                    ..RtoBounds::default()
+                },
+                slow_start_limit: u32::MAX,
                 ..ringmill
             },
             Profile::FreeBsd => TcpConfig {
@@ -58,6 +65,7 @@ impl Profile {
                 rto: RtoBounds {
                     initial: Duration::from_secs(1),
                     min: Duration::from_millis(230),
+                    min_variation: Duration::ZERO,
                     max: Duration::from_secs(64),
                 },
                 // TCP_MAXRXTSHIFT

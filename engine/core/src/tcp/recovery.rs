@@ -253,6 +253,7 @@ impl Shared {
                 rtt_us: ack.rtt_us,
                 srtt,
                 mss,
+                limit: self.config.slow_start_limit,
             };
             let algorithm = self.config.congestion;
             tcb.congestion.on_ack(algorithm, &mut cold.growth, &acked);

@@ -10,6 +10,9 @@ pub struct RtoBounds {
     /// The least. RFC 6298 (2.4) asks for 1 s; like Linux this engine takes
     /// 200 ms, above any delayed acknowledgment that it will meet.
     pub min: Duration,
+    /// The least that 4 * RTTVAR counts: nothing, or 200 ms as in Linux, whose timeout
+    /// is never less than a round trip and this.
+    pub min_variation: Duration,
     /// The most; at least 60 s (RFC 6298, 2.5).
     pub max: Duration,
 }
@@ -19,6 +22,7 @@ impl Default for RtoBounds {
         RtoBounds {
             initial: Duration::from_secs(1),
             min: Duration::from_millis(200),
+            min_variation: Duration::ZERO,
             max: Duration::from_secs(120),
         }
     }
@@ -65,8 +69,9 @@ impl RttEstimator {
                 .initial
                 .max(Duration::from_micros(4 * u64::from(self.rttvar_us)))
         } else {
-            let rto_us = u64::from(self.srtt_us) + 4 * u64::from(self.rttvar_us).max(1);
-            Duration::from_micros(rto_us).max(bounds.min)
+            let variation_us = 4 * u64::from(self.rttvar_us).max(1);
+            let variation = Duration::from_micros(variation_us).max(bounds.min_variation);
+            (Duration::from_micros(u64::from(self.srtt_us)) + variation).max(bounds.min)
         };
         base.saturating_mul(1 << backoff.min(16)).min(bounds.max)
     }

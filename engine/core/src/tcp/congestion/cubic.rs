@@ -156,6 +156,7 @@ mod tests {
                     rtt_us: None,
                     srtt: RTT,
                     mss: MSS,
+                    limit: 8,
                 };
                 for _ in 0..cwnd / MSS {
                     cwnd += cubic.added(cwnd, &acked);

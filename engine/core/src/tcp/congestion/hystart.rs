@@ -106,6 +106,7 @@ mod tests {
                     rtt_us: Some(rtt_us),
                     srtt: Duration::ZERO,
                     mss: 1_000,
+                    limit: 8,
                 };
                 hystart.on_ack(&acked, 1_000)
             })
