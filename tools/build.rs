@@ -41,30 +41,42 @@ fn collect(folder: &Path, sources: &mut Vec<PathBuf>) -> io::Result<()> {
 /// behind `#[cfg(test)]`, is a test; the rest is code.
 fn cite(path: &str, text: &str, found: &mut String) {
     let mut is_test = path.contains("/tests/");
+    let mut note = |id: String, line: usize, is_test: bool| {
+        let _ = writeln!(
+            found,
+            "    Citation {{ id: \"{id}\", path: \"{path}\", line: {line}, is_test: {is_test} }},"
+        );
+    };
     for (at, line) in text.lines().enumerate() {
         is_test |= line.trim_start().starts_with("#[cfg(test)]");
-        for prefix in ["MUST-", "SHLD-", "MAY-", "REC-", "ttack case "] {
-            for number in numbers_after(line, prefix) {
-                let prefix = prefix.replace("ttack", "attack");
-                let _ = writeln!(
-                    found,
-                    "    Citation {{ id: \"{prefix}{number}\", path: \"{path}\", line: {}, is_test: {is_test} }},",
-                    at + 1
-                );
+        for prefix in ["MUST-", "SHLD-", "MAY-", "REC-"] {
+            for number in words_after(line, prefix).filter_map(|rest| numbers(rest).next()) {
+                note(format!("{prefix}{number}"), at + 1, is_test);
+            }
+        }
+        // One case, or "cases 1, 2 and 3".
+        for begin in ["attack case", "Attack case"] {
+            for rest in words_after(line, begin) {
+                for number in numbers(rest.trim_start_matches('s')) {
+                    note(format!("attack case {number}"), at + 1, is_test);
+                }
             }
         }
     }
 }
 
-/// The numbers that stand right after `prefix` where that begins a word.
-fn numbers_after<'a>(line: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
-    line.match_indices(prefix).filter_map(move |(at, _)| {
-        let before = line[..at].trim_end_matches(['A', 'a']);
-        let is_word = !before.ends_with(|c: char| c.is_alphanumeric() || c == '-');
-        let rest = &line[at + prefix.len()..];
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        (is_word && digits > 0).then(|| &rest[..digits])
+/// What follows `begin` where that begins a word.
+fn words_after<'a>(line: &'a str, begin: &'a str) -> impl Iterator<Item = &'a str> {
+    line.match_indices(begin).filter_map(move |(at, _)| {
+        let is_word = !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '-');
+        is_word.then(|| &line[at + begin.len()..])
     })
+}
+
+/// The numbers at the start of `text`, with commas and "and" between them.
+fn numbers(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || ", and".contains(c)));
+    text[..end.unwrap_or(text.len())]
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|number| !number.is_empty())
 }

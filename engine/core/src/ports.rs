@@ -204,6 +204,7 @@ mod tests {
         }
     }
 
+    /// Attack case 24.
     #[test]
     fn the_port_released_last_comes_last() {
         let mut ports = Ports::new(

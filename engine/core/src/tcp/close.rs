@@ -28,6 +28,7 @@ impl Tcp {
 
     /// The application lets go of the connection. Unread data makes it a reset
     /// (RFC 9293 section 3.6.1, SHLD-3), for it will never be delivered.
+    /// A half-duplex close: nothing is read after it (MAY-1).
     pub(crate) fn close(&mut self, cx: &mut Cx, index: u32) {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;

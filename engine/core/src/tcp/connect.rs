@@ -30,6 +30,7 @@ const TIMESTAMPS_LEN: u16 = 12;
 
 /// Initial sequence numbers (RFC 6528): a clock of 4 us and a keyed hash of the
 /// flow, so they grow for a flow and tell nothing about another's.
+/// RFC 9293 section 3.4.1: MUST-8, MUST-9 and SHLD-1.
 #[derive(Debug)]
 pub(crate) struct IssGenerator(FlowHasher);
 
@@ -85,6 +86,8 @@ impl Tcp {
         if self.connections.is_full() {
             return Err(ConnectError::NoBuffers);
         }
+        // The address was chosen before the SYN (RFC 9293 section 3.9.1.1, MUST-44); it
+        // is part of the key, so every later segment has it (MUST-45).
         let Some(port) = self.shared.ports.allocate(local, address, remote.port()) else {
             return Err(ConnectError::AddressNotAvailable);
         };
@@ -147,8 +150,9 @@ impl Shared {
         u16::try_from(self.receive_buffer(settings)).unwrap_or(u16::MAX)
     }
 
-    /// The options that a SYN of ours offers: its MSS always (RFC 9293 section
-    /// 3.7.1, MUST-14 and SHLD-5).
+    /// The options that a SYN of ours offers.
+    /// An MSS is always among them (RFC 9293 section 3.7.1: MUST-14, SHLD-5, MAY-3), and
+    /// on no other segment (MUST-65).
     pub(crate) fn syn_options(
         &self,
         now: Instant,
@@ -309,6 +313,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     /// RFC 6528: for one flow they grow with the clock, over flows they scatter.
+    /// RFC 9293 section 3.4.1: MUST-8, MUST-9 and SHLD-1.
     #[test]
     fn initial_sequence_numbers_grow_per_flow_and_scatter_over_flows() {
         let generator = IssGenerator::new([7; 16]);
@@ -327,5 +332,28 @@ mod tests {
             .map(|p| generator.iss(first, &key(p)).0 >> 24)
             .collect();
         assert_eq!(tops.len(), 256, "the upper byte takes every value");
+    }
+
+    /// Attack case 23: over a million flows at one moment every value of the upper
+    /// byte comes up as often as chance has it, within six standard deviations.
+    #[test]
+    fn initial_sequence_numbers_are_even_over_a_million_flows() {
+        let generator = IssGenerator::new([23; 16]);
+        let mut counts = [0_i32; 256];
+        for n in 0..1_000_000_u32 {
+            let key = FlowKey {
+                local: 0,
+                remote: Ipv4Addr::from(n >> 8).into(),
+                local_port: 1 + u16::try_from(n % 256).unwrap(),
+                remote_port: 80,
+            };
+            let iss = generator.iss(Instant::ZERO, &key);
+            counts[usize::try_from(iss.0 >> 24).unwrap()] += 1;
+        }
+        // 1,000,000 / 256, and six times its square root.
+        assert!(
+            counts.iter().all(|count| (count - 3_906).abs() < 375),
+            "{counts:?}"
+        );
     }
 }

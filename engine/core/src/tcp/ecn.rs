@@ -6,6 +6,7 @@
 //!        <------------ECE----------          until it sees CWR
 //!        -------------CWR--------->
 //! ```
+//! RFC 9293 section 3.8.2, SHLD-8.
 
 use super::tcb::{Tcb, TcbFlags};
 use super::{Segment, Shared};

@@ -12,7 +12,7 @@ use crate::seq::Seq;
 use crate::wire::icmp::Error;
 
 /// What was reported of a connection that goes on trying (RFC 9293 section
-/// 3.9.1.8, MUST-47; section 3.9.2.2, SHLD-25).
+/// 3.9.1.8, MUST-47 and SHLD-20; section 3.9.2.2, SHLD-25).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SoftError {
     /// ENETUNREACH

@@ -278,6 +278,7 @@ impl Shared {
     }
 
     /// Second: RST, which must hit RCV.NXT exactly (RFC 5961 section 3.2).
+    /// Data beside it is no matter (RFC 9293 section 3.5.3, SHLD-2).
     fn check_reset(&mut self, cx: &mut Cx, tcb: &mut Tcb, segment: &Segment) -> Step<Verdict> {
         if segment.header.seq != tcb.rcv_nxt {
             self.challenge(cx, tcb);
@@ -317,6 +318,7 @@ impl Shared {
             self.establish(cx.now, tcb, Event::AckOfSyn, options.timestamps);
             self.notify(index, tcb, Events::CONNECTED);
         }
+        // RFC 9293 section 3.10.7.4, MAY-12.
         // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.
         let oldest = tcb
             .snd_una

@@ -65,6 +65,8 @@ impl Listener {
 
 impl Tcp {
     /// Passive OPEN (RFC 9293 section 3.10.1) on one local address, or on all.
+    /// It touches no connection (MUST-41), not even one that opens from the same port
+    /// (MUST-42); an address may be given (MUST-43).
     pub(crate) fn listen(
         &mut self,
         local: Option<u16>,

@@ -238,6 +238,9 @@ impl Shared {
 
     /// Data and FIN at SND.NXT, as far as both windows, Nagle's algorithm and
     /// silly window avoidance allow (RFC 9293 sections 3.7.4 and 3.8.6.2.1).
+    /// What waits is gathered into full segments (SHLD-28, MAY-16), and goes out as soon
+    /// as nothing is in flight (MUST-60). Nagle is SHLD-7, silly windows are MUST-38;
+    /// past a window that shrank nothing new is sent (SHLD-15).
     fn plan_new(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
         if !tcb.has_unsent() {
             return None;
@@ -291,6 +294,7 @@ impl Shared {
 
     /// `len` bytes at `seq`, with the FIN if it comes right after them and PSH if
     /// nothing is queued behind them (MUST-61).
+    /// PSH is on the last of several alone (SHLD-27).
     fn plan_data(&self, tcb: &Tcb, seq: Seq, len: u32, kind: Kind) -> Plan {
         let reaches_end = seq + len == tcb.data_end();
         let mut flags = Flags::ACK;

@@ -72,6 +72,7 @@ impl Shared {
         if seq == tcb.rcv_nxt {
             return Ok(self.receive_in_order(cx, index, tcb, frame, fin));
         }
+        // RFC 9293 section 3.10.7.4, MAY-13.
         // RFC 5681 section 3.2: a segment out of order is acknowledged at once.
         self.acknowledge(cx, index, tcb);
         self.reassemble(cx, tcb, seq, frame, fin)?;
@@ -162,6 +163,7 @@ impl Shared {
 
     /// Delayed ACK (RFC 9293 section 3.8.6.3; RFC 5681 section 4.2): at once for
     /// the second full-sized segment, else soon.
+    /// SHLD-18 and SHLD-19.
     fn acknowledge_later(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
         let unacknowledged = tcb.rcv_nxt.bytes_since(tcb.last_ack_sent);
         let cold = tcb.cold.as_deref_mut();
@@ -310,6 +312,7 @@ impl Shared {
     /// The window field of the next segment. It moves the offered edge only when
     /// that is worth a segment to the peer (RFC 9293 section 3.8.6.2.2, MUST-39)
     /// and never back (section 3.8.6, SHLD-14).
+    /// It may stay closed for as long as nobody reads (section 3.8.6.1, MAY-8).
     pub(crate) fn advertise(&self, tcb: &mut Tcb) -> u16 {
         let edge = tcb.rcv_nxt + self.space(tcb);
         let worth = u32::from(tcb.mss).min(self.receive_buffer(&tcb.settings) / 2);

@@ -285,6 +285,7 @@ impl Tcb {
     }
 
     /// RCV.WND: what the peer was last told, less what came since.
+    /// All windows are kept in 32 bits (RFC 9293 section 3.1, REC-1).
     pub(crate) fn rcv_wnd(&self) -> u32 {
         self.rcv_edge.bytes_since(self.rcv_nxt)
     }

@@ -21,6 +21,7 @@ use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Header, Options};
 
 /// What is left of a connection in TIME-WAIT.
+/// They last 2 MSL (RFC 9293 section 3.6.1, MUST-13).
 #[derive(Debug)]
 pub(crate) struct TimeWait {
     pub(crate) key: FlowKey,
@@ -321,6 +322,7 @@ impl TimeWait {
     /// A SYN may open a new connection when it cannot be an old duplicate: its
     /// timestamp is later (RFC 6191 section 2), or, without timestamps, its
     /// sequence number is past all that was received (RFC 9293 section 3.6.1, MAY-2).
+    /// With timestamps TIME-WAIT is as short as a peer wants (SHLD-4).
     fn may_reopen(&self, segment: &Segment) -> bool {
         match segment.header.options.timestamps {
             Some(offered) if self.timestamps => {

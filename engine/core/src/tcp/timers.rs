@@ -76,6 +76,8 @@ impl Shared {
     }
 
     /// RFC 6298 (5.4) to (5.6); RFC 9293 section 3.8.3 for giving up.
+    /// A SYN is treated as any (MUST-22). R1, at which a path is doubted, is past three
+    /// retransmissions by the length of R2 (SHLD-10).
     fn retransmission_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         let is_opening = matches!(tcb.state, State::SynSent | State::SynReceived);
         let limit = if is_opening {
@@ -108,6 +110,9 @@ impl Shared {
 
     /// A zero-window probe is due (RFC 9293 section 3.8.6.1). The interval doubles
     /// while the window stays closed; a peer that no longer answers ends it.
+    /// RFC 9293: MUST-36; the first probe comes after an RTO (SHLD-29), the next ones after
+    /// twice the time (SHLD-30). Data past a window that closed times out only when nothing
+    /// is answered (SHLD-17).
     fn persist_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         if tcb.backoff >= self.config.retransmits_max {
             return tcb.ends_on(Event::GivenUp);

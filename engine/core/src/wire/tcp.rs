@@ -187,6 +187,7 @@ mod kind {
 impl Options {
     /// Reads options at any alignment. Unknown ones are passed over by their
     /// length; known ones of another length than theirs are as unknown.
+    /// RFC 9293 section 3.1: MUST-4, MUST-5, MUST-6, MUST-64 and MUST-68.
     fn parse(mut bytes: &[u8]) -> Result<Options, Malformed> {
         let mut options = Options::default();
         while let [kind, rest @ ..] = bytes {
@@ -330,6 +331,7 @@ pub struct Header {
     /// Control bits.
     pub flags: Flags,
     /// SEG.WND, before scaling.
+    /// Unsigned (RFC 9293 section 3.1, MUST-1).
     pub window: u16,
     /// Urgent pointer, if URG is set.
     pub urgent: u16,
@@ -401,6 +403,7 @@ impl Header {
         put_u16(segment, 18, self.urgent);
         self.options.emit(&mut segment[HEADER_LEN..len]);
         let (source, destination) = (source.into(), destination.into());
+        // RFC 9293 section 3.1, MUST-2: always a whole one.
         let checksum = pseudo_header(source, destination, PROTOCOL_TCP, segment.len())
             .add_bytes(segment)
             .complement();
@@ -581,6 +584,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.1: MUST-2 and MUST-3.
     #[test]
     fn a_flipped_bit_is_a_bad_checksum() {
         let good = segment(&PLAIN, b"data");
@@ -640,6 +644,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293 section 3.1: MUST-4, MUST-6, MUST-64.
     #[test]
     fn unknown_options_are_passed_over_at_any_alignment() {
         let options =

@@ -9,6 +9,7 @@ use ringmill_core::wire::checksum::Sum;
 
 /// No flags, all flags, and pairs that make no sense, to a listener and to a
 /// connection: no state is made or lost.
+/// Attack case 17; in every state in `cells`.
 #[test]
 fn senseless_flags_make_and_break_nothing() {
     let combinations = ["", "FPU", "SF", "SR", "F", "U", "SFRPAU", "P"];
@@ -32,6 +33,7 @@ fn senseless_flags_make_and_break_nothing() {
 
 /// RFC 5961 section 5.2: what was never sent can't be acknowledged, nor what is
 /// long past.
+/// RFC 9293 section 3.10.7.4, MAY-12. Attack case 21.
 #[test]
 fn acknowledgments_of_the_future_and_of_the_distant_past_are_challenged() {
     let mut peer = Peer::established();

@@ -8,6 +8,7 @@ use ringmill_core::time::Duration;
 use ringmill_core::wire::tcp::Flags;
 
 /// RFC 9293 section 3.6, figure 12.
+/// MUST-13: TIME-WAIT lasts 2 MSL.
 #[test]
 fn the_active_closer_goes_through_fin_wait_to_time_wait() {
     let mut peer = Peer::established();
@@ -145,6 +146,7 @@ fn without_packet_economy_acknowledgments_travel_alone() {
 
 /// RFC 9293 section 3.10.7.4, TIME-WAIT: a repeated FIN is acknowledged and
 /// restarts 2 MSL. RFC 1337: a RST does nothing.
+/// Attack case 30.
 #[test]
 fn time_wait_answers_a_repeated_fin_and_ignores_resets() {
     let mut peer = Peer::established();
@@ -184,6 +186,7 @@ fn time_wait_gives_way_to_a_new_syn_and_not_to_an_old_one() {
 }
 
 /// RFC 6191: with timestamps, a later one opens anew whatever the sequence number.
+/// RFC 9293 section 3.6.1, SHLD-4. Attack case 30: what is old does not.
 #[test]
 fn time_wait_gives_way_to_a_later_timestamp() {
     let mut peer = Peer::with(|_| ()).listening();
@@ -202,6 +205,7 @@ fn time_wait_gives_way_to_a_later_timestamp() {
 
 /// RFC 5961 section 3.2: exactly RCV.NXT resets, elsewhere in the window is
 /// challenged, outside is nothing.
+/// Attack case 19.
 #[test]
 fn a_reset_counts_only_at_the_exact_number() {
     let mut peer = Peer::established();
@@ -217,6 +221,7 @@ fn a_reset_counts_only_at_the_exact_number() {
 }
 
 /// RFC 5961 section 4.2.
+/// Attack case 20.
 #[test]
 fn a_syn_on_a_connection_is_challenged() {
     let mut peer = Peer::established();
@@ -228,6 +233,7 @@ fn a_syn_on_a_connection_is_challenged() {
 }
 
 /// RFC 9293 section 3.6.1 (SHLD-3): data that nobody will read is answered by RST.
+/// MAY-1: nothing is read after a close. Attack case 45.
 #[test]
 fn data_after_close_and_close_with_unread_data_reset() {
     let mut peer = Peer::established();
@@ -246,6 +252,7 @@ fn data_after_close_and_close_with_unread_data_reset() {
 }
 
 /// An orphan whose peer never closes does not stay for ever.
+/// Attack case 44; CLOSING and LAST-ACK are given up in `cells`.
 #[test]
 fn fin_wait_2_ends_by_its_timer() {
     let mut peer = Peer::established();

@@ -8,6 +8,7 @@ use ringmill_core::time::Duration;
 
 /// RFC 9293 section 3.8.6.3: a single segment may wait, 40 ms here; the second
 /// full-sized one is acknowledged at once.
+/// MUST-40: less than 0.5 s. SHLD-18, SHLD-19.
 #[test]
 fn acknowledgments_wait_for_company_but_not_long() {
     let mut peer = Peer::established();
@@ -69,8 +70,9 @@ fn nagle_holds_a_small_segment_while_one_is_out_and_nodelay_does_not() {
     peer.expects(seg("A").seq(4).ack(1).data(b"two"));
 }
 
-/// RFC 9293 section 3.8.6.1 (MUST-35 to 37, SHLD-29, SHLD-30): a closed window is
+/// RFC 9293 section 3.8.6.1 (MUST-35, MUST-36, MUST-37, SHLD-29, SHLD-30): a closed window is
 /// probed at growing intervals for as long as the probes are answered.
+/// MUST-36 and MUST-37. Attack case 36: it goes on while probes are answered.
 #[test]
 fn a_closed_window_is_probed_and_the_connection_stays_open() {
     let mut peer = Peer::established();
@@ -97,6 +99,7 @@ fn a_closed_window_is_probed_and_the_connection_stays_open() {
     assert_eq!(peer.state(), Some(State::Established));
 }
 
+/// Attack case 36: it ends when they are not.
 #[test]
 fn probes_that_nobody_answers_end_the_connection() {
     let mut peer = Peer::established();
@@ -124,6 +127,7 @@ fn a_window_that_shrinks_stops_new_data_only() {
 }
 
 /// RFC 9293 section 3.8.6.2.2 (MUST-39): the window opens in steps worth a segment.
+/// MAY-8: until then it stays closed.
 #[test]
 fn the_receiver_opens_its_window_in_steps_that_are_worth_it() {
     let mut peer = Peer::with(|config| {
@@ -168,6 +172,7 @@ fn the_sender_does_not_fill_small_openings() {
 
 /// Out of order, overlapping and repeated: the first copy of a byte is kept, and
 /// every such segment is acknowledged at once (RFC 5681 section 3.2).
+/// SHLD-31: they are held. MAY-13.
 #[test]
 fn segments_out_of_order_are_put_together() {
     let mut peer = Peer::established();

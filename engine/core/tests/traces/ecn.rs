@@ -34,6 +34,7 @@ fn agreed() -> Peer {
 }
 
 /// RFC 3168 section 6.1.1: we agree when asked, and not to half a question.
+/// RFC 9293 section 3.8.2, SHLD-8.
 #[test]
 fn ecn_is_agreed_to_when_the_peer_asks_for_it() {
     let mut peer = agreed();

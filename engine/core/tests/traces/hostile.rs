@@ -614,7 +614,7 @@ fn churn_with_aborts_in_every_state_leaks_nothing() {
     let mut peer = Peer::new().listening();
     for round in 0..rounds {
         churn_once(&mut peer, round, rng.below(9));
-        if round % 50 == 0 {
+        if round.is_multiple_of(50) {
             peer.wait(Duration::from_secs(61));
         }
         peer.takes_all();

@@ -6,6 +6,7 @@ use ringmill_core::time::Duration;
 
 /// RFC 6298 (5.4) to (5.6): the earliest segment again, alone, at intervals that
 /// double; and RFC 9293 section 3.8.3 (R2) at the end.
+/// RFC 9293 section 3.8.1, MUST-18; section 3.8.2, MUST-19.
 #[test]
 fn a_timeout_sends_the_first_segment_again_and_doubles() {
     let mut peer = Peer::with(|config| {
@@ -100,6 +101,7 @@ fn acks_that_carry_news_are_no_duplicates() {
 
 /// Karn's algorithm: the answer to a segment that was sent twice is no sample, so
 /// the timeout stays at its floor however late it came.
+/// RFC 9293 section 3.8.1, MUST-18.
 #[test]
 fn a_retransmitted_segment_is_no_round_trip_sample() {
     let mut peer = Peer::established();
@@ -117,6 +119,7 @@ fn a_retransmitted_segment_is_no_round_trip_sample() {
 }
 
 /// RFC 5681 section 3.1: the window doubles a round trip.
+/// RFC 9293 section 3.8.2, MUST-19.
 #[test]
 fn slow_start_doubles_what_is_in_flight() {
     let mut peer = Peer::established();

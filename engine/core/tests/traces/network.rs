@@ -237,6 +237,7 @@ fn hard_errors_end_a_connect() {
 
 /// RFC 9293 MUST-56: these end nothing; the application can ask for them (MUST-47,
 /// SHLD-25), and hears of the last when nobody answers.
+/// SHLD-20: who does not ask is not told.
 #[test]
 fn soft_errors_end_no_connect_and_are_told_at_its_end() {
     let mut peer = Peer::with(|config| config.tcp.syn_retransmits_max = 2).connecting();

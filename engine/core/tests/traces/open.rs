@@ -36,6 +36,7 @@ fn an_active_open_acknowledges_at_once_when_there_is_nothing_to_say() {
 }
 
 /// RFC 9293 section 3.5, figure 7 (MUST-10).
+/// Attack case 29.
 #[test]
 fn simultaneous_open() {
     let mut peer = Peer::new().connecting();
@@ -48,6 +49,7 @@ fn simultaneous_open() {
     assert_eq!(peer.state(), Some(State::Established));
 }
 
+/// Attack case 28; on SYN and on RST in `cells` and `required`.
 #[test]
 fn data_may_come_with_the_ack_that_completes_the_handshake() {
     let mut peer = Peer::new().listening();
@@ -146,6 +148,7 @@ fn a_closed_port_answers_by_reset_and_never_a_reset_by_one() {
 
 /// RFC 9293 section 3.7.1: MUST-14, MUST-16, MUST-15 (536 or 1220 without the option), and a floor under
 /// what a peer may ask for (CVE-2019-11479).
+/// MUST-16: and within our own. Attack case 38.
 #[test]
 fn the_segment_size_is_what_the_peer_says_within_reason() {
     for (offered, expected) in [
@@ -194,6 +197,7 @@ fn window_scale_is_agreed_on_or_not_used() {
 }
 
 /// RFC 6056, EADDRNOTAVAIL: TIME-WAIT and connections hold ports.
+/// Attack case 24: which one comes next is a keyed hash (`ports`).
 #[test]
 fn with_every_port_taken_a_connect_is_refused_here() {
     let mut peer = Peer::with(|config| {

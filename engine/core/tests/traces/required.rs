@@ -171,6 +171,18 @@ fn sends_are_gathered_into_full_segments_and_the_last_is_pushed() {
     assert_eq!(format!("{:?}", header.flags), "PA");
 }
 
+/// SHLD-13: urgent data is for those who must; nothing sends it by itself.
+#[test]
+fn what_is_not_sent_as_urgent_is_not_urgent() {
+    let mut peer = Peer::established();
+    peer.engine_sends(&[b'x'; 10_000]);
+    assert!(
+        peer.takes_all()
+            .iter()
+            .all(|(header, _)| header.urgent == 0)
+    );
+}
+
 /// SHLD-2: a RST may carry data, which tells people why.
 #[test]
 fn a_reset_with_data_is_a_reset() {

@@ -25,6 +25,7 @@ const BETA: f64 = 0.7;
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
 /// What CUBIC remembers.
+/// RFC 9293 section 3.8.2, MAY-18.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cubic {
     /// W_max; 0 before the first congestion.
@@ -166,6 +167,7 @@ mod tests {
             .collect()
     }
 
+    /// RFC 9293 section 3.8.2, MAY-18.
     #[test]
     fn the_window_is_back_at_w_max_after_k_and_flat_around_it() {
         let mut cubic = Cubic::default();
