@@ -433,3 +433,18 @@ fn an_unreachable_port_ends_only_what_is_opening() {
         ends_without_a_leak(peer, way.to.name());
     }
 }
+
+/// The table is the one place that changes a state.
+#[test]
+fn nothing_else_changes_a_state() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tcp");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().path());
+    let writers: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter(|path| std::fs::read_to_string(path).unwrap().contains(".state = "))
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(writers, ["transitions.rs"]);
+}
