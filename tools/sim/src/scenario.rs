@@ -7,7 +7,7 @@ use super::plan::{Dialogue, NAME_LEN, Pace, Plan, Role};
 use ringmill_core::driver::link::{Burst, Link};
 use ringmill_core::ports::PortRange;
 use ringmill_core::rng::Rng;
-use ringmill_core::tcp::{Algorithm, TcpConfig};
+use ringmill_core::tcp::{Algorithm, SynCookies, TcpConfig};
 use ringmill_core::time::{Duration, Instant};
 
 /// One host.
@@ -142,6 +142,10 @@ impl Draw {
                 last: first + ports,
             },
             timestamps: self.is(60),
+            // A cookie forgets what the observer and the books go by: a SYN that comes
+            // twice may be answered by two sequence numbers, and an old ACK may open
+            // a connection again (RFC 4987 section 3.6).
+            syn_cookies: SynCookies::Never,
             sack: self.is(70),
             congestion: self.of(&[Algorithm::NewReno, Algorithm::Cubic]),
             mtu_probing: self.is(50),
