@@ -58,9 +58,14 @@ impl Ports {
     /// Takes a port of `local` (an index as in [`FlowKey`]) towards a destination;
     /// none when all are in use.
     pub fn allocate(&mut self, local: u16, remote: Address, remote_port: u16) -> Option<u16> {
-        let range = self.range;
-        let bitmap = self
-            .destinations
+        let taken = self.towards(local, remote, remote_port).take()?;
+        self.in_use += 1;
+        Some(self.range.first + u16::try_from(taken).unwrap_or(0))
+    }
+
+    fn towards(&mut self, local: u16, remote: Address, remote_port: u16) -> &mut Bitmap {
+        let (hasher, len) = (&self.hasher, self.range.len());
+        self.destinations
             .entry((local, remote, remote_port))
             .or_insert_with(|| {
                 let key = FlowKey {
@@ -69,12 +74,24 @@ impl Ports {
                     local_port: 0,
                     remote_port,
                 };
-                let offset = self.hasher.hash(&key) % range.len() as u64;
-                Bitmap::new(range.len(), usize::try_from(offset).unwrap_or(0))
-            });
-        let taken = bitmap.take()?;
-        self.in_use += 1;
-        Some(range.first + u16::try_from(taken).unwrap_or(0))
+                let offset = hasher.hash(&key) % len as u64;
+                Bitmap::new(len, usize::try_from(offset).unwrap_or(0))
+            })
+    }
+
+    /// Takes a flow's local port: false when it is in use. One outside of the range
+    /// is nobody's else, and is not counted.
+    pub fn reserve(&mut self, key: &FlowKey) -> bool {
+        let Some(index) = key.local_port.checked_sub(self.range.first) else {
+            return true;
+        };
+        if key.local_port > self.range.last {
+            return true;
+        }
+        let bitmap = self.towards(key.local, key.remote, key.remote_port);
+        let is_free = bitmap.reserve(usize::from(index));
+        self.in_use += usize::from(is_free);
+        is_free
     }
 
     /// Gives a flow's local port back.
@@ -142,6 +159,17 @@ impl Bitmap {
         self.used += 1;
         self.cursor = (found + 1) % self.len;
         Some(found)
+    }
+
+    fn reserve(&mut self, index: usize) -> bool {
+        let Some(word) = self.words.get_mut(index / 64) else {
+            return false;
+        };
+        let bit = 1 << (index % 64);
+        let is_free = *word & bit == 0;
+        *word |= bit;
+        self.used += usize::from(is_free);
+        is_free
     }
 
     fn give_back(&mut self, index: usize) -> bool {

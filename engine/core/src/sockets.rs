@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::frame::{Frame, FramePool};
 use crate::locals::Locals;
 use crate::seq::Seq;
-use crate::tcp::{Content, Cx, Events, Gauges, State, Tcb, Tcp, may_connect_to};
+use crate::tcp::{Content, Cx, Events, Gauges, State, Tcb, TcbFlags, Tcp, may_connect_to};
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -116,7 +116,7 @@ impl<'a> Sockets<'a> {
             };
             match self
                 .tcp
-                .connect(&mut self.cx, local, remote, token, options)
+                .connect(&mut self.cx, (local, None), remote, token, options)
             {
                 Err(ConnectError::AddressNotAvailable) => {}
                 result => return result,
@@ -126,13 +126,41 @@ impl<'a> Sockets<'a> {
         Err(ConnectError::AddressNotAvailable)
     }
 
+    /// Opens a connection from `local`, as bind and connect do together: from any
+    /// address where that is unspecified, and from any port where that is 0. What
+    /// listens on the port keeps it (EADDRINUSE), unless both have SO_REUSEADDR.
+    pub fn connect_from(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        token: u32,
+        options: SocketOptions,
+    ) -> Result<ConnectionId, ConnectError> {
+        if local.ip().is_unspecified() && local.port() == 0 {
+            return self.connect(remote, token, options);
+        }
+        let family = Address::from(remote.ip());
+        let index = if local.ip().is_unspecified() {
+            self.locals.take_turn(family)
+        } else {
+            let address = Address::from(local.ip());
+            self.locals
+                .find(address)
+                .filter(|_| address.is_v4() == family.is_v4())
+        };
+        let index = index.ok_or(ConnectError::AddressNotAvailable)?;
+        let port = Some(local.port()).filter(|&port| port != 0);
+        self.tcp
+            .connect(&mut self.cx, (index, port), remote, token, options)
+    }
+
     /// Sets an option of a connection.
     pub fn set_option(
         &mut self,
         connection: ConnectionId,
         option: SocketOption,
     ) -> Result<(), OptionError> {
-        self.tcp.set_option(connection, option)
+        self.tcp.set_option(self.cx.now, connection, option)
     }
 
     /// The options of a connection.
@@ -227,7 +255,8 @@ impl<'a> Sockets<'a> {
     }
 
     fn is_at_end(&self, tcb: &Tcb) -> bool {
-        tcb.receive_queued == 0 && tcb.is(crate::tcp::TcbFlags::FIN_RECEIVED)
+        let is_over = tcb.is(TcbFlags::FIN_RECEIVED) || tcb.is(TcbFlags::READ_CLOSED);
+        tcb.receive_queued == 0 && is_over
     }
 
     /// Takes `count` received bytes off; their frames go home and the window opens.
@@ -269,8 +298,7 @@ impl<'a> Sockets<'a> {
             return Err(SocketError::BrokenPipe);
         }
         let mut moved = 0;
-        let limit = shared.send_buffer(&tcb.settings);
-        while tcb.send_queued < limit {
+        while shared.send_room(tcb) > 0 {
             let Some(chunk) = shared.chunks.pop_front(&mut tcb.receive_queue) else {
                 break;
             };
@@ -317,10 +345,10 @@ impl<'a> Sockets<'a> {
             .chunks
             .source_len(source)
             .saturating_sub(offset);
-        let limit = self.send_limit(connection)?;
+        let room = self.send_room(connection)?;
         let tcb = self.sendable(connection)?;
         let queued = tcb.send_queued;
-        if queued >= limit {
+        if room == 0 {
             tcb.events.add(Events::WANTS_WRITABLE);
             return Err(SocketError::WouldBlock);
         }
@@ -341,9 +369,8 @@ impl<'a> Sockets<'a> {
     /// Queues a copy of `bytes`, as far as the send buffer has room, and tells
     /// how many were queued.
     pub fn send(&mut self, connection: ConnectionId, bytes: &[u8]) -> Result<usize, SocketError> {
-        let limit = self.send_limit(connection)?;
+        let room = self.send_room(connection)? as usize;
         let tcb = self.sendable(connection)?;
-        let room = limit.saturating_sub(tcb.send_queued) as usize;
         if room == 0 && !bytes.is_empty() {
             tcb.events.add(Events::WANTS_WRITABLE);
             return Err(SocketError::WouldBlock);
@@ -375,10 +402,10 @@ impl<'a> Sockets<'a> {
             .map_or(0, Tcb::urgent_remaining)
     }
 
-    fn send_limit(&self, connection: ConnectionId) -> Result<u32, SocketError> {
+    fn send_room(&self, connection: ConnectionId) -> Result<u32, SocketError> {
         let tcb = self.tcp.connection(connection);
         let tcb = tcb.ok_or(SocketError::BadDescriptor)?;
-        Ok(self.tcp.shared.send_buffer(&tcb.settings))
+        Ok(self.tcp.shared.send_room(tcb))
     }
 
     fn sendable(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
@@ -429,8 +456,17 @@ impl<'a> Sockets<'a> {
         Ok(())
     }
 
+    /// Closes the receiving side (SHUT_RD): what was received can still be read, then
+    /// the stream ends. What comes later is acknowledged and thrown away.
+    pub fn shutdown_receive(&mut self, connection: ConnectionId) -> Result<(), SocketError> {
+        self.tcb(connection)?.set(TcbFlags::READ_CLOSED);
+        Ok(())
+    }
+
     /// Lets go of the connection. What is queued is still delivered; unread
-    /// received data makes it a reset (RFC 9293 section 3.6.1, SHLD-3).
+    /// received data makes it a reset (RFC 9293 section 3.6.1, SHLD-3). With
+    /// SO_LINGER the application is told by `on_closed` when it was delivered, or
+    /// that it was not; without, nothing is heard of it any more.
     pub fn close(&mut self, connection: ConnectionId) {
         if self.tcb(connection).is_ok() {
             self.tcp.close(&mut self.cx, connection.index);

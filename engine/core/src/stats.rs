@@ -236,6 +236,10 @@ counters! {
         cookies_received,
         /// ACKs whose cookie was forged, altered or too old.
         cookies_failed,
+        /// Keep-alive probes sent (RFC 9293 section 3.8.4).
+        keepalive_probes,
+        /// Data bytes received after SHUT_RD, and thrown away.
+        bytes_discarded,
         /// Zero-window probes sent (RFC 9293 section 3.8.6.1).
         window_probes,
         /// Acknowledgments without news that count towards fast retransmission.

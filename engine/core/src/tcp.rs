@@ -12,6 +12,7 @@
 //! it is half open, two cache lines while it can carry data, 48 bytes in
 //! TIME-WAIT. The flow table's value says which, and the index in its slab.
 
+mod buffers;
 mod chunks;
 mod close;
 mod cold;
@@ -48,6 +49,7 @@ mod timers;
 mod transitions;
 mod undo;
 mod urgent;
+mod watch;
 
 pub use chunks::SourceId;
 pub(crate) use chunks::{Chunks, Content};
@@ -383,14 +385,18 @@ impl Shared {
             self.queue_output(index, tcb);
         } else {
             let header = self.ack_header(cx, tcb);
-            self.reply(tcb.key, header);
+            self.reply_as(tcb.key, self.service(tcb), header);
         }
     }
 
     /// Queues a segment that belongs to no connection's output.
     pub(crate) fn reply(&mut self, key: FlowKey, header: Header) {
+        self.reply_as(key, Service::default(), header);
+    }
+
+    /// The same with a socket's service.
+    pub(crate) fn reply_as(&mut self, key: FlowKey, service: Service, header: Header) {
         if self.replies.len() < REPLIES_MAX {
-            let service = Service::default();
             self.replies.push_back(Reply {
                 key,
                 service,
@@ -404,7 +410,8 @@ impl Shared {
     /// Makes sure that the wheel wakes the connection at its earliest deadline.
     /// A deadline that moved later costs nothing: the wheel fires early and
     /// finds that nothing is due.
-    pub(crate) fn schedule(&mut self, now: Instant, index: u32, tcb: &Tcb) {
+    pub(crate) fn schedule(&mut self, now: Instant, index: u32, tcb: &mut Tcb) {
+        self.watch(now, tcb);
         let Some(wait_ms) = tcb.deadline(now) else {
             return;
         };

@@ -34,6 +34,7 @@ impl From<ConnectError> for Errno {
     fn from(error: ConnectError) -> Errno {
         Errno(match error {
             ConnectError::AddressNotAvailable => libc::EADDRNOTAVAIL,
+            ConnectError::AddressInUse => libc::EADDRINUSE,
             ConnectError::NoBuffers => libc::ENOBUFS,
             ConnectError::InvalidAddress => libc::EINVAL,
         })

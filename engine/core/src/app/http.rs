@@ -156,6 +156,7 @@ impl Http {
         });
         let options = SocketOptions {
             nodelay: true,
+            reuse_address: true,
             ..SocketOptions::default()
         };
         sockets.listen(

@@ -244,7 +244,9 @@ impl Load {
             Err(error) => {
                 match error {
                     ConnectError::NoBuffers => self.stats.errors.no_buffers += 1,
-                    ConnectError::AddressNotAvailable | ConnectError::InvalidAddress => {
+                    ConnectError::AddressNotAvailable
+                    | ConnectError::AddressInUse
+                    | ConnectError::InvalidAddress => {
                         self.stats.errors.ports_exhausted += 1;
                     }
                 }

@@ -5,6 +5,7 @@ use super::tcb::{Tcb, TcbFlags, Timer};
 use super::time_wait::TimeWait;
 use super::transitions::{Action, Event};
 use super::{Closed, ClosedEvent, ConnectionId, Cx, Flow, Shared, Tcp};
+use crate::time::Duration;
 
 impl Tcp {
     /// CLOSE of the sending side (RFC 9293 section 3.10.4): a FIN follows what
@@ -36,11 +37,21 @@ impl Tcp {
         if tcb.receive_queued > 0 || tcb.has_reassembly() {
             return self.abort(cx, index);
         }
+        let linger = self.shared.options(tcb).linger;
+        if linger == Some(Duration::ZERO) {
+            return self.abort(cx, index);
+        }
         tcb.set(TcbFlags::ORPHAN);
+        if let Some(length) = linger
+            && tcb.state.may_linger()
+        {
+            self.shared.linger(cx.now, tcb, length);
+            self.shared.schedule(cx.now, index, tcb);
+        }
         match tcb.state {
             State::Closed => self.finish(cx, index, Closed::Normally),
             State::FinWait2 => {
-                let wait = self.shared.config.fin_wait_2;
+                let wait = self.shared.fin_wait_2(tcb);
                 tcb.arm(Timer::FinWait2, cx.now, wait);
                 self.shared.schedule(cx.now, index, tcb);
             }
@@ -90,16 +101,8 @@ impl Tcp {
             self.shared.ports.release(&tcb.key);
         }
         self.shared.count_end(&tcb, why);
-        if !tcb.is(TcbFlags::ORPHAN) {
-            let id = ConnectionId {
-                index,
-                generation: tcb.generation,
-            };
-            self.shared.closed.push_back(ClosedEvent {
-                id,
-                token: tcb.token,
-                why: told,
-            });
+        if !tcb.is(TcbFlags::ORPHAN) || tcb.is(TcbFlags::LINGERS) {
+            self.shared.tell_closed(index, &tcb, told);
         }
         self.shared.settings.release(tcb.settings);
     }
@@ -156,6 +159,26 @@ impl Tcp {
 }
 
 impl Shared {
+    /// A close with SO_LINGER is done: everything was delivered, the FIN too.
+    pub(crate) fn linger_over(&mut self, index: u32, tcb: &mut Tcb) {
+        if tcb.is(TcbFlags::LINGERS) {
+            tcb.end_linger();
+            self.tell_closed(index, tcb, Closed::Normally);
+        }
+    }
+
+    fn tell_closed(&mut self, index: u32, tcb: &Tcb, why: Closed) {
+        let id = ConnectionId {
+            index,
+            generation: tcb.generation,
+        };
+        self.closed.push_back(ClosedEvent {
+            id,
+            token: tcb.token,
+            why: tcb.told(why),
+        });
+    }
+
     fn clear(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) {
         self.wheel.cancel(index);
         self.chunks.clear(&mut tcb.send_queue, cx.pool);

@@ -14,6 +14,7 @@ use super::rack::Rack;
 use super::recovery::Recovery;
 use super::sack::Report;
 use super::tcb::Tcb;
+use super::watch::Watch;
 use crate::seq::Seq;
 
 /// Cold parts that wait to be used again; more than these are freed.
@@ -43,6 +44,8 @@ pub(crate) struct Cold {
     pub(crate) soft_error: Option<SoftError>,
     /// Acknowledgments that are still not delayed, of a young connection.
     pub(crate) quick_acks: u8,
+    /// The slow deadline: keep-alive, user timeout, linger.
+    pub(crate) watch: Watch,
 }
 
 impl Default for Cold {
@@ -61,6 +64,7 @@ impl Default for Cold {
             rcv_up: None,
             soft_error: None,
             quick_acks: 0,
+            watch: Watch::default(),
         }
     }
 }
@@ -76,6 +80,7 @@ impl Cold {
             && self.quick_acks == 0
             && !self.recovery.is_waiting()
             && self.search.is_none()
+            && self.watch.is_off()
             && self.growth.is_blank())
     }
 

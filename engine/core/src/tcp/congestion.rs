@@ -15,7 +15,7 @@ use hystart::HyStart;
 
 /// How the window grows, and by how much a loss makes it smaller
 /// (TCP_CONGESTION).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// RFC 5681 and RFC 6582: one segment a round trip; a half.
     NewReno,

@@ -10,7 +10,6 @@ use super::state::State;
 use super::tcb::{Minutes, Tcb, TcbFlags};
 use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, Shared, SocketOptions, Tcp};
-use crate::address::Address;
 use crate::flow::{FlowHasher, FlowKey};
 use crate::seq::Seq;
 use crate::time::Instant;
@@ -59,13 +58,16 @@ pub(crate) struct Opening {
 /// Why a connect was refused at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
-    /// EADDRNOTAVAIL: every local port towards this destination is taken, by
-    /// connections or by TIME-WAIT.
+    /// EADDRNOTAVAIL: the local port or every local port towards this destination is
+    /// taken, by a connection or by TIME-WAIT, or the address is none of ours.
     #[error("no local port is free towards this destination (EADDRNOTAVAIL)")]
     AddressNotAvailable,
     /// ENOBUFS: the budget of connections, or of sets of options, is used up.
     #[error("no room for another connection (ENOBUFS)")]
     NoBuffers,
+    /// EADDRINUSE: the local port is listened on.
+    #[error("the local port is in use (EADDRINUSE)")]
+    AddressInUse,
     /// EINVAL: broadcast, multicast or otherwise impossible (RFC 9293, MUST-46).
     #[error("that address can't be connected to (EINVAL)")]
     InvalidAddress,
@@ -77,26 +79,17 @@ impl Tcp {
     pub(crate) fn connect(
         &mut self,
         cx: &mut Cx,
-        local: u16,
+        (local, port): (u16, Option<u16>),
         remote: SocketAddr,
         token: u32,
         options: SocketOptions,
     ) -> Result<ConnectionId, ConnectError> {
-        let address = Address::from(remote.ip());
         if self.connections.is_full() {
             return Err(ConnectError::NoBuffers);
         }
         // The address was chosen before the SYN (RFC 9293 section 3.9.1.1, MUST-44); it
         // is part of the key, so every later segment has it (MUST-45).
-        let Some(port) = self.shared.ports.allocate(local, address, remote.port()) else {
-            return Err(ConnectError::AddressNotAvailable);
-        };
-        let key = FlowKey {
-            local,
-            remote: address,
-            local_port: port,
-            remote_port: remote.port(),
-        };
+        let key = self.take_port(local, remote, port, options.reuse_address)?;
         let Some(settings) = self.shared.settings.intern(options) else {
             self.shared.ports.release(&key);
             return Err(ConnectError::NoBuffers);
@@ -130,6 +123,55 @@ impl Tcp {
             self.shared.queue_output(index, tcb);
         }
         Ok(ConnectionId { index, generation })
+    }
+}
+
+/// Ports that are looked at before a connect is refused: those of passive
+/// connections towards the same place, and those that are listened on.
+const PORT_TRIES: usize = 64;
+
+impl Tcp {
+    /// Takes the given port towards `remote`, or one that nobody can guess (RFC
+    /// 6056). No flow has two owners, TIME-WAIT included.
+    fn take_port(
+        &mut self,
+        local: u16,
+        remote: SocketAddr,
+        port: Option<u16>,
+        reuse_address: bool,
+    ) -> Result<FlowKey, ConnectError> {
+        let key = |local_port| FlowKey {
+            local,
+            remote: remote.ip().into(),
+            local_port,
+            remote_port: remote.port(),
+        };
+        if let Some(key) = port.map(key) {
+            if self.is_listened_on(&key, reuse_address) {
+                return Err(ConnectError::AddressInUse);
+            }
+            if self.lookup(&key).is_some() || !self.shared.ports.reserve(&key) {
+                return Err(ConnectError::AddressNotAvailable);
+            }
+            return Ok(key);
+        }
+        for _ in 0..PORT_TRIES {
+            let ports = &mut self.shared.ports;
+            let port = ports.allocate(local, remote.ip().into(), remote.port());
+            let key = key(port.ok_or(ConnectError::AddressNotAvailable)?);
+            if self.lookup(&key).is_none() && !self.is_listened_on(&key, false) {
+                return Ok(key);
+            }
+            self.shared.ports.release(&key);
+        }
+        Err(ConnectError::AddressNotAvailable)
+    }
+
+    /// A listener has the flow's local port, and does not share it.
+    fn is_listened_on(&self, key: &FlowKey, reuse_address: bool) -> bool {
+        let listener = self.listener_for(key);
+        let options = listener.and_then(|id| self.listener_options(id));
+        options.is_some_and(|options| !(reuse_address && options.reuse_address))
     }
 }
 

@@ -79,7 +79,7 @@ impl Shared {
         if !tcb.is(TcbFlags::ECN) || !segment.header.flags.contains(Flags::ECE) {
             return;
         }
-        let algorithm = self.config.congestion;
+        let algorithm = self.congestion(tcb);
         let (una, nxt) = (tcb.snd_una, tcb.snd_nxt);
         if una == nxt {
             return;

@@ -177,7 +177,8 @@ impl Tcp {
             self.shared.syn_window(&record.settings),
             options,
         );
-        self.shared.reply(record.key, syn_ack);
+        let service = self.shared.service_of(&record.settings);
+        self.shared.reply_as(record.key, service, syn_ack);
     }
 
     /// A segment for a half-open record: SYN-RECEIVED after a passive open.

@@ -33,6 +33,10 @@ pub enum SoftError {
     /// EHOSTUNREACH: the way is too long, or a circle.
     #[error("too many hops (EHOSTUNREACH)")]
     TimeExceeded,
+    /// ETIMEDOUT: three retransmissions were not answered (RFC 9293 section 3.8.3,
+    /// R1), and more will follow.
+    #[error("no answer to three retransmissions (ETIMEDOUT)")]
+    NoAnswer,
     /// EPROTO
     #[error("a header is not understood (EPROTO)")]
     ParameterProblem,

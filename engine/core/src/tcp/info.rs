@@ -32,6 +32,8 @@ pub struct Info {
     pub repair: Repair,
     /// Doublings of the timeout so far.
     pub backoff: u8,
+    /// Keep-alive probes that were not answered.
+    pub probes: u8,
     /// Timestamps were negotiated (RFC 7323).
     pub timestamps: bool,
     /// Selective acknowledgments were negotiated (RFC 2018).
@@ -88,6 +90,7 @@ impl Shared {
             state: tcb.state,
             repair: repair(tcb),
             backoff: tcb.backoff,
+            probes: tcb.watch().probes(),
             timestamps: tcb.is(TcbFlags::TIMESTAMPS),
             sack: tcb.is(TcbFlags::SACK),
             scales: (tcb.snd_scale(), tcb.rcv_scale()),

@@ -210,13 +210,14 @@ impl Shared {
         frame: &mut Option<Frame>,
     ) -> Step<Verdict> {
         self.check_sequence(cx, index, tcb, segment)?;
+        tcb.heard();
         if segment.header.flags.contains(Flags::RST) {
             return self.check_reset(cx, tcb, segment);
         }
         self.check_syn(cx, tcb, segment)?;
         self.check_ack(cx, index, tcb, segment)?;
         Self::keep_timestamp(cx.now, tcb, segment);
-        let verdict = self.after_ack(cx, tcb);
+        let verdict = self.after_ack(cx, index, tcb);
         if verdict != Verdict::Stays {
             return Ok(verdict);
         }
@@ -356,12 +357,8 @@ impl Shared {
         tcb.snd_una = ack;
         tcb.forget_urgent();
         self.stats.bytes_acked += u64::from(data);
-        if tcb.events.contains(Events::WANTS_WRITABLE)
-            && tcb.send_queued <= writable_below(self.send_buffer(&tcb.settings), tcb.mss)
-        {
-            tcb.events.remove(Events::WANTS_WRITABLE);
-            self.notify(index, tcb, Events::WRITABLE);
-        }
+        tcb.restart_watch();
+        self.wake_writer(index, tcb);
         acked
     }
 
@@ -389,13 +386,15 @@ impl Shared {
     }
 
     /// Fifth, at its end: what the acknowledgment of our FIN changes.
-    fn after_ack(&mut self, cx: &mut Cx, tcb: &mut Tcb) -> Verdict {
+    fn after_ack(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Verdict {
         if !tcb.state.may_see(Event::AckOfFin) || tcb.is(TcbFlags::FIN_QUEUED) {
             return Verdict::Stays;
         }
         let action = tcb.on(Event::AckOfFin);
         if tcb.state == State::FinWait2 && tcb.is(TcbFlags::ORPHAN) {
-            tcb.arm(Timer::FinWait2, cx.now, self.config.fin_wait_2);
+            let wait = self.fin_wait_2(tcb);
+            tcb.arm(Timer::FinWait2, cx.now, wait);
+            self.linger_over(index, tcb);
         }
         Verdict::of(action)
     }
@@ -435,7 +434,7 @@ impl Shared {
 /// again: a sixteenth less than all, so that what it holds can all be in flight.
 /// With half of it, a connection that its buffer bounds would settle at half of
 /// the rate: what the second half of a round trip acknowledges comes too late.
-fn writable_below(buffer: u32, mss: u16) -> u32 {
+pub(crate) fn writable_below(buffer: u32, mss: u16) -> u32 {
     let room = (buffer / 16).max(u32::from(mss)).min(buffer / 2);
     buffer - room
 }

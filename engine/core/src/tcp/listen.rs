@@ -82,6 +82,9 @@ impl Tcp {
         let (false, Ok(id)) = (taken, id) else {
             return Err(ListenError::AddressInUse { port });
         };
+        if !options.reuse_address && self.is_port_held(local, port) {
+            return Err(ListenError::AddressInUse { port });
+        }
         let settings = self.shared.settings.intern(options);
         let Some(settings) = settings else {
             return Err(ListenError::NoBuffers);
@@ -97,6 +100,17 @@ impl Tcp {
             accept_queue,
         }));
         Ok(id)
+    }
+
+    /// Connections of an earlier listener, or their TIME-WAIT, still have the port:
+    /// without SO_REUSEADDR that is EADDRINUSE. Those that are only opening don't
+    /// count (RFC 9293 section 3.9.1.1, MUST-42).
+    fn is_port_held(&self, local: Option<u16>, port: u16) -> bool {
+        let has =
+            |key: &FlowKey| key.local_port == port && local.is_none_or(|local| local == key.local);
+        let mut connections = self.connections.iter();
+        connections.any(|(_, tcb)| tcb.state.is_synchronized() && has(&tcb.key))
+            || self.time_wait.keys().any(has)
     }
 
     /// Stops listening. What is half open or waits to be accepted is reset.

@@ -6,26 +6,93 @@ use super::ecn::Ecn;
 use super::rtt::RtoBounds;
 use crate::ports::PortRange;
 use crate::time::Duration;
+use crate::wire::ip::Service;
 use crate::wire::tcp::OptionOrder;
+use std::ops::RangeInclusive;
 
 /// Options of one socket, inherited from a listener by what it accepts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SocketOptions {
     /// TCP_NODELAY: Nagle's algorithm is off (RFC 9293 section 3.7.4, MUST-17).
     pub nodelay: bool,
+    /// TCP_CORK: only full segments leave, until it is taken off, the sending side
+    /// is closed, or the data has waited for a retransmission timeout.
+    pub cork: bool,
+    /// TCP_QUICKACK: acknowledgments are not delayed. It stays as it is set.
+    pub quickack: bool,
+    /// SO_REUSEADDR: listens where connections of an earlier listener still are.
+    pub reuse_address: bool,
+    /// SO_KEEPALIVE (RFC 9293 section 3.8.4, MUST-24), off (MUST-25).
+    pub keepalive: bool,
+    /// TCP_KEEPIDLE: silence before the first probe (MUST-27); 2 h (MUST-28).
+    pub keep_idle: Duration,
+    /// TCP_KEEPINTVL: between probes; 75 s.
+    pub keep_interval: Duration,
+    /// TCP_KEEPCNT: probes without an answer that end the connection; 9.
+    pub keep_count: u8,
+    /// TCP_USER_TIMEOUT: how long data may wait to be acknowledged, or to be sent
+    /// while the window is closed (RFC 5482; R2 of RFC 9293 section 3.8.3, MUST-21).
+    /// None is the shard's count of retransmissions.
+    pub user_timeout: Option<Duration>,
+    /// SO_LINGER: at a close, how long what was sent may take to be delivered before
+    /// a RST ends it; zero is a RST at once. None is as long as it takes.
+    pub linger: Option<Duration>,
+    /// TCP_LINGER2: how long FIN-WAIT-2 lasts after a close; none is the shard's
+    /// [`fin_wait_2`](TcpConfig::fin_wait_2).
+    pub linger2: Option<Duration>,
     /// TCP_DEFER_ACCEPT: a connection without data is not accepted for so long;
     /// zero is off.
     pub defer_accept: Duration,
+    /// TCP_SYNCNT: SYN retransmissions; none is the shard's
+    /// [`syn_retransmits_max`](TcpConfig::syn_retransmits_max).
+    pub syn_count: Option<u8>,
     /// TCP_MAXSEG: the MSS that a SYN offers, and a bound on what is sent (RFC
     /// 9293 section 3.7.1). None is what the MTU allows.
     pub max_segment: Option<u16>,
+    /// TCP_CONGESTION; none is the shard's [`congestion`](TcpConfig::congestion).
+    pub congestion: Option<Algorithm>,
+    /// TCP_NOTSENT_LOWAT: no more is queued while this much waits to be sent.
+    pub notsent_lowat: Option<u32>,
     /// SO_SNDBUF in bytes, for data that is not a reference; none is the shard's
     /// [`send_buffer`](TcpConfig::send_buffer).
     pub send_buffer: Option<u32>,
-    /// SO_RCVBUF in bytes, the largest window that is offered; none is the
-    /// shard's [`receive_buffer`](TcpConfig::receive_buffer). The window scale is
-    /// of the SYN: a buffer that grows later does not pass what it can tell.
+    /// SO_RCVBUF in bytes, the largest window that is offered. The window scale is
+    /// of the SYN: a buffer that is set later does not pass what it can tell. None
+    /// is the shard's [`receive_buffer`](TcpConfig::receive_buffer).
     pub receive_buffer: Option<u32>,
+    /// IP_TTL, the hop limit on IPv6 (RFC 9293 section 3.9.2, MUST-49).
+    pub ttl: u8,
+    /// IP_TOS, the traffic class on IPv6 (RFC 9293 section 3.9.1.9, MUST-48). It
+    /// may change at any time (SHLD-21).
+    pub tos: u8,
+}
+
+impl Default for SocketOptions {
+    fn default() -> SocketOptions {
+        let Service { ttl, tos } = Service::default();
+        SocketOptions {
+            nodelay: false,
+            cork: false,
+            quickack: false,
+            reuse_address: false,
+            keepalive: false,
+            keep_idle: Duration::from_secs(2 * 60 * 60),
+            keep_interval: Duration::from_secs(75),
+            keep_count: 9,
+            user_timeout: None,
+            linger: None,
+            linger2: None,
+            defer_accept: Duration::ZERO,
+            syn_count: None,
+            max_segment: None,
+            congestion: None,
+            notsent_lowat: None,
+            send_buffer: None,
+            receive_buffer: None,
+            ttl,
+            tos,
+        }
+    }
 }
 
 /// One option and its value, as setsockopt takes it.
@@ -33,14 +100,44 @@ pub struct SocketOptions {
 pub enum SocketOption {
     /// TCP_NODELAY.
     NoDelay(bool),
+    /// TCP_CORK.
+    Cork(bool),
+    /// TCP_QUICKACK.
+    QuickAck(bool),
+    /// SO_REUSEADDR.
+    ReuseAddress(bool),
+    /// SO_KEEPALIVE.
+    KeepAlive(bool),
+    /// TCP_KEEPIDLE, 1 to 32,767 s.
+    KeepIdle(Duration),
+    /// TCP_KEEPINTVL, 1 to 32,767 s.
+    KeepInterval(Duration),
+    /// TCP_KEEPCNT, 1 to 127.
+    KeepCount(u8),
+    /// TCP_USER_TIMEOUT; zero is none.
+    UserTimeout(Duration),
+    /// SO_LINGER.
+    Linger(Option<Duration>),
+    /// TCP_LINGER2; zero is none.
+    Linger2(Duration),
     /// TCP_DEFER_ACCEPT, of a listener.
     DeferAccept(Duration),
+    /// TCP_SYNCNT, 1 to 127.
+    SynCount(u8),
     /// TCP_MAXSEG, 88 to 32,767.
     MaxSegment(u16),
+    /// TCP_CONGESTION.
+    Congestion(Algorithm),
+    /// TCP_NOTSENT_LOWAT; zero is none.
+    NotSentLowat(u32),
     /// SO_SNDBUF. Less than 2,048 and more than 1 GiB are taken as these.
     SendBuffer(u32),
     /// SO_RCVBUF, within the same bounds.
     ReceiveBuffer(u32),
+    /// IP_TTL, 1 to 255.
+    Ttl(u8),
+    /// IP_TOS. The two bits of ECN are not the application's.
+    Tos(u8),
 }
 
 /// Why an option was not set.
@@ -57,6 +154,10 @@ pub enum OptionError {
     NoBuffers,
 }
 
+/// What TCP_KEEPIDLE and TCP_KEEPINTVL may be.
+const KEEP_SECONDS: RangeInclusive<u64> = 1..=32_767;
+/// RFC 3168 section 5: they are TCP's.
+const ECN_BITS: u8 = 3;
 /// The least that SO_SNDBUF and SO_RCVBUF can be; Linux has about as much.
 const BUFFER_MIN: u32 = 2_048;
 /// The most: what a scaled window can offer (RFC 7323 section 2.2).
@@ -65,17 +166,41 @@ const BUFFER_MAX: u32 = 1 << 30;
 impl SocketOptions {
     /// These options with one of them set.
     pub fn with(mut self, option: SocketOption) -> Result<SocketOptions, OptionError> {
+        let invalid = Err(OptionError::Invalid);
+        let positive = |length: Duration| Some(length).filter(|length| !length.is_zero());
+        let buffer = |bytes: u32| Some(bytes.clamp(BUFFER_MIN, BUFFER_MAX));
         match option {
             SocketOption::NoDelay(on) => self.nodelay = on,
+            SocketOption::Cork(on) => self.cork = on,
+            SocketOption::QuickAck(on) => self.quickack = on,
+            SocketOption::ReuseAddress(on) => self.reuse_address = on,
+            SocketOption::KeepAlive(on) => self.keepalive = on,
+            SocketOption::KeepIdle(length) | SocketOption::KeepInterval(length)
+                if !KEEP_SECONDS.contains(&length.as_secs()) =>
+            {
+                return invalid;
+            }
+            SocketOption::KeepIdle(length) => self.keep_idle = length,
+            SocketOption::KeepInterval(length) => self.keep_interval = length,
+            SocketOption::KeepCount(0 | 128..) | SocketOption::SynCount(0 | 128..) => {
+                return invalid;
+            }
+            SocketOption::KeepCount(count) => self.keep_count = count,
+            SocketOption::SynCount(count) => self.syn_count = Some(count),
+            SocketOption::UserTimeout(length) => self.user_timeout = positive(length),
+            SocketOption::Linger(length) => self.linger = length,
+            SocketOption::Linger2(length) => self.linger2 = positive(length),
             SocketOption::DeferAccept(length) => self.defer_accept = length,
             SocketOption::MaxSegment(mss @ MSS_FLOOR..=0x7fff) => self.max_segment = Some(mss),
-            SocketOption::MaxSegment(_) => return Err(OptionError::Invalid),
-            SocketOption::SendBuffer(bytes) => {
-                self.send_buffer = Some(bytes.clamp(BUFFER_MIN, BUFFER_MAX));
+            SocketOption::MaxSegment(_) | SocketOption::Ttl(0) => return invalid,
+            SocketOption::Congestion(algorithm) => self.congestion = Some(algorithm),
+            SocketOption::NotSentLowat(bytes) => {
+                self.notsent_lowat = Some(bytes).filter(|&bytes| bytes > 0);
             }
-            SocketOption::ReceiveBuffer(bytes) => {
-                self.receive_buffer = Some(bytes.clamp(BUFFER_MIN, BUFFER_MAX));
-            }
+            SocketOption::SendBuffer(bytes) => self.send_buffer = buffer(bytes),
+            SocketOption::ReceiveBuffer(bytes) => self.receive_buffer = buffer(bytes),
+            SocketOption::Ttl(ttl) => self.ttl = ttl,
+            SocketOption::Tos(tos) => self.tos = tos & !ECN_BITS,
         }
         Ok(self)
     }
@@ -125,7 +250,8 @@ pub struct TcpConfig {
     pub max_held_frames: usize,
     /// Different sets of socket options at a time, 65,536 at most.
     pub max_option_sets: usize,
-    /// SO_RCVBUF where a socket does not set it, in bytes: the window that is offered.
+    /// SO_RCVBUF where a socket does not set it, in bytes: the window that is
+    /// offered.
     pub receive_buffer: u32,
     /// SO_SNDBUF where a socket does not set it, in bytes, for data that is not a
     /// reference.

@@ -108,6 +108,7 @@ impl Tcp {
         for _ in 0..TURN {
             let Some(plan) = shared.plan(cx.now, tcb) else {
                 shared.await_window(cx.now, tcb);
+                shared.wake_writer(index, tcb);
                 shared.schedule(cx.now, index, tcb);
                 return;
             };
@@ -120,10 +121,8 @@ impl Tcp {
                 skip: u64::from(plan.seq.bytes_since(tcb.snd_una)),
                 len: plan.len as usize,
             };
-            let service = Service {
-                tos: codepoint,
-                ..Service::default()
-            };
+            let mut service = shared.service(tcb);
+            service.tos |= codepoint;
             if !emitter.emit(cx.pool, tcb.key, service, &header, &payload) {
                 break;
             }
@@ -269,8 +268,12 @@ impl Shared {
         }
         let len = unsent.min(usable).min(mss);
         let is_last = len == unsent;
-        let may_be_small = self.options(tcb).nodelay || is_first || tcb.is(TcbFlags::FIN_QUEUED);
+        let options = self.options(tcb);
+        let may_be_small = options.nodelay || is_first || tcb.is(TcbFlags::FIN_QUEUED);
         let half_window = (u32::from(tcb.snd_wnd_max) << tcb.snd_scale()) / 2;
+        // Corked, only full segments leave, or what a closing follows; what waits
+        // longer than a retransmission timeout is sent as an override.
+        let may_be_small = may_be_small && (!options.cork || tcb.is(TcbFlags::FIN_QUEUED));
         let is_worth_it =
             len == mss || (is_last && may_be_small) || (len >= half_window.max(1) && len == window);
         (len > 0 && is_worth_it).then(|| self.plan_data(tcb, tcb.snd_nxt, len, Kind::New))

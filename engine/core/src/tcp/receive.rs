@@ -172,7 +172,7 @@ impl Shared {
             cold.quick_acks = cold.quick_acks.saturating_sub(1);
             is_early
         });
-        if is_early || unacknowledged >= 2 * u32::from(tcb.mss) {
+        if is_early || self.options(tcb).quickack || unacknowledged >= 2 * u32::from(tcb.mss) {
             self.acknowledge(cx, index, tcb);
         } else if !tcb.is(TcbFlags::ACK_DELAYED) {
             tcb.set(TcbFlags::ACK_DELAYED);
@@ -183,6 +183,12 @@ impl Shared {
     fn append(&mut self, cx: &mut Cx, tcb: &mut Tcb, frame: Frame) {
         let len = u32::try_from(frame.len()).unwrap_or(0);
         if len == 0 {
+            return cx.pool.free(frame);
+        }
+        if tcb.is(TcbFlags::READ_CLOSED) {
+            // SHUT_RD: it is taken, and nobody will ask for it.
+            tcb.rcv_nxt += len;
+            self.stats.bytes_discarded += u64::from(len);
             return cx.pool.free(frame);
         }
         let (frame, copied) = self.chunks.keep(frame, cx.pool);
@@ -232,7 +238,7 @@ impl Shared {
             self.report_duplicate(tcb, seq, end);
             return Err(DropReason::Duplicate);
         }
-        let full_sized = self.receive_buffer(&tcb.settings) / u32::from(tcb.mss);
+        let full_sized = self.receive_limit(tcb) / u32::from(tcb.mss);
         if self.warm(tcb).reassembly_len >= REASSEMBLY_MIN.max(2 * full_sized) {
             cx.pool.free(frame);
             return Err(DropReason::ReassemblyFull);
@@ -315,7 +321,7 @@ impl Shared {
     /// It may stay closed for as long as nobody reads (section 3.8.6.1, MAY-8).
     pub(crate) fn advertise(&self, tcb: &mut Tcb) -> u16 {
         let edge = tcb.rcv_nxt + self.space(tcb);
-        let worth = u32::from(tcb.mss).min(self.receive_buffer(&tcb.settings) / 2);
+        let worth = u32::from(tcb.mss).min(self.receive_limit(tcb) / 2);
         let target = if edge.distance_from(tcb.rcv_edge) >= worth.cast_signed() {
             edge
         } else {
@@ -338,7 +344,7 @@ impl Shared {
     /// What can be received now, as far as the window field can tell it.
     pub(crate) fn space(&self, tcb: &Tcb) -> u32 {
         let most = u32::from(u16::MAX) << tcb.rcv_scale();
-        self.receive_buffer(&tcb.settings)
+        self.receive_limit(tcb)
             .saturating_sub(tcb.receive_queued)
             .min(most)
     }
@@ -349,7 +355,7 @@ impl Shared {
         tcb.forget_urgent();
         self.cool(tcb);
         let gain = (tcb.rcv_nxt + self.space(tcb)).distance_from(tcb.rcv_edge);
-        let worth = (2 * u32::from(tcb.mss)).min(self.receive_buffer(&tcb.settings) / 2);
+        let worth = (2 * u32::from(tcb.mss)).min(self.receive_limit(tcb) / 2);
         if gain >= worth.cast_signed() && tcb.state.may_receive() {
             self.acknowledge(cx, index, tcb);
         }

@@ -231,6 +231,7 @@ impl Shared {
         let is_safe = ack.acked > 0 && !is_more_lost;
         let (una, nxt, mss) = (tcb.snd_una, tcb.snd_nxt, u32::from(tcb.mss));
         let srtt = tcb.rtt.smoothed().unwrap_or_default();
+        let algorithm = self.congestion(tcb);
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
         };
@@ -255,7 +256,6 @@ impl Shared {
                 mss,
                 limit: self.config.slow_start_limit,
             };
-            let algorithm = self.config.congestion;
             tcb.congestion.on_ack(algorithm, &mut cold.growth, &acked);
         }
         self.judge_probe(tcb, ack);
@@ -322,7 +322,7 @@ impl Shared {
 
     /// RFC 5681 section 3.2, RFC 6675 section 5, RFC 9937 section 6.
     fn enter_recovery(&mut self, tcb: &mut Tcb) {
-        let algorithm = self.config.congestion;
+        let algorithm = self.congestion(tcb);
         let nxt = tcb.snd_nxt;
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
@@ -370,7 +370,7 @@ impl Shared {
     /// The retransmission timer expired over data: all of it is to be sent again,
     /// from one segment on (RFC 5681 section 3.1, RFC 6582 section 4).
     pub(crate) fn lose_all(&mut self, now: Instant, tcb: &mut Tcb) {
-        let algorithm = self.config.congestion;
+        let algorithm = self.congestion(tcb);
         let has_sack = tcb.is(TcbFlags::SACK);
         let moment = moment(now, tcb);
         let (una, nxt) = (tcb.snd_una, tcb.snd_nxt);

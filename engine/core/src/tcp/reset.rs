@@ -101,7 +101,7 @@ impl Shared {
         }
         self.stats.challenge_acks += 1;
         let header = self.ack_header(cx, tcb);
-        self.reply(tcb.key, header);
+        self.reply_as(tcb.key, self.service(tcb), header);
     }
 
     /// A bare ACK of a connection as it stands.

@@ -4,9 +4,12 @@
 //!
 //! Setting one option of one connection moves it to another set.
 
+use super::congestion::Algorithm;
 use super::connect::MSS_FLOOR;
 use super::tcb::TcbFlags;
 use super::{ConnectionId, OptionError, Shared, SocketOption, SocketOptions, Tcb, Tcp};
+use crate::time::Instant;
+use crate::wire::ip::Service;
 use std::collections::BTreeMap;
 
 /// A set of options in the table. Whoever keeps one is counted, and gives it
@@ -105,6 +108,7 @@ impl Tcp {
     /// Sets an option of a connection; what waits for it leaves now.
     pub(crate) fn set_option(
         &mut self,
+        now: Instant,
         id: ConnectionId,
         option: SocketOption,
     ) -> Result<(), OptionError> {
@@ -121,6 +125,9 @@ impl Tcp {
         if let SocketOption::MaxSegment(mss) = option {
             tcb.mss = tcb.mss.min(mss);
         }
+        tcb.restart_watch();
+        shared.schedule(now, id.index, tcb);
+        shared.wake_writer(id.index, tcb);
         shared.queue_output(id.index, tcb);
         Ok(())
     }
@@ -132,16 +139,26 @@ impl Shared {
         self.settings.get(&tcb.settings)
     }
 
-    /// SO_RCVBUF of a set, or what the shard gives.
-    pub(crate) fn receive_buffer(&self, settings: &SettingsId) -> u32 {
-        let options = self.settings.get(settings);
-        options.receive_buffer.unwrap_or(self.config.receive_buffer)
+    /// TCP_CONGESTION of a connection, or what the shard gives.
+    pub(crate) fn congestion(&self, tcb: &Tcb) -> Algorithm {
+        self.options(tcb)
+            .congestion
+            .unwrap_or(self.config.congestion)
     }
 
-    /// SO_SNDBUF of a set, or what the shard gives.
-    pub(crate) fn send_buffer(&self, settings: &SettingsId) -> u32 {
+    /// IP_TTL and IP_TOS of a connection (RFC 9293 sections 3.9.1.9 and 3.9.2,
+    /// MUST-48, MUST-49 and SHLD-22).
+    pub(crate) fn service(&self, tcb: &Tcb) -> Service {
+        self.service_of(&tcb.settings)
+    }
+
+    /// The same of a set.
+    pub(crate) fn service_of(&self, settings: &SettingsId) -> Service {
         let options = self.settings.get(settings);
-        options.send_buffer.unwrap_or(self.config.send_buffer)
+        Service {
+            ttl: options.ttl,
+            tos: options.tos,
+        }
     }
 
     /// TCP_MAXSEG of a set as a bound: no segment in either direction is to carry

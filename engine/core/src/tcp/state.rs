@@ -83,6 +83,12 @@ impl State {
         matches!(self.on(Event::Text).action, Action::Deliver)
     }
 
+    /// What was sent before a close, the FIN included, may still have to be
+    /// delivered.
+    pub(crate) const fn may_linger(self) -> bool {
+        self.may_send() || matches!(self, State::FinWait1 | State::Closing | State::LastAck)
+    }
+
     /// The application may still send data.
     pub const fn may_send(self) -> bool {
         matches!(

@@ -53,7 +53,8 @@ impl Tcp {
         let window = shared.syn_window(&listener.settings);
         let ecn = extras.is_some_and(|extras| extras.ecn);
         let flags = Flags::SYN | Flags::ACK | if ecn { Flags::ECE } else { Flags(0) };
-        shared.reply(key, header(key, flags, iss, syn.seq + 1, window, options));
+        let syn_ack = header(key, flags, iss, syn.seq + 1, window, options);
+        shared.reply_as(key, shared.service_of(&listener.settings), syn_ack);
         shared.stats.cookies_sent += 1;
         listener.cookies_until = cx.now + cookie::LIFETIME;
         Ok(())

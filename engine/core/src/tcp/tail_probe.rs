@@ -57,7 +57,7 @@ impl Shared {
     /// Did the probe repair a loss (RFC 8985 section 7.4)? Then there was
     /// congestion, and it is answered as any.
     pub(crate) fn judge_probe(&mut self, tcb: &mut Tcb, ack: &Ack) {
-        let algorithm = self.config.congestion;
+        let algorithm = self.congestion(tcb);
         let una = tcb.snd_una;
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;

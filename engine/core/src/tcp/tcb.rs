@@ -70,6 +70,10 @@ flags! {
     ECE_DUE = 19;
     /// The next new data says that the window was reduced.
     CWR_DUE = 20;
+    /// Closed with SO_LINGER: the application waits to be told.
+    LINGERS = 24;
+    /// The application closed the receiving side (SHUT_RD).
+    READ_CLOSED = 25;
 }
 
 /// What the application is to be told, a bit each.
@@ -305,6 +309,12 @@ impl Tcb {
         self.snd_una != self.snd_nxt
     }
 
+    /// Data that has not been sent.
+    pub(crate) fn unsent(&self) -> u32 {
+        let unsent = self.data_end().distance_from(self.snd_nxt);
+        u32::try_from(unsent).unwrap_or(0)
+    }
+
     /// Something is queued that has not been sent.
     pub(crate) fn has_unsent(&self) -> bool {
         self.snd_nxt.precedes(self.data_end())
@@ -346,6 +356,7 @@ impl Tcb {
         let ack = self
             .is(TcbFlags::ACK_DELAYED)
             .then(|| self.ack_at.until(now));
-        timer.into_iter().chain(ack).min()
+        let watch = self.watch().deadline().map(|at| at.until(now));
+        timer.into_iter().chain(ack).chain(watch).min()
     }
 }

@@ -89,6 +89,10 @@ impl TimeWaitTable {
         self.records.get(index)
     }
 
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &FlowKey> {
+        self.records.iter().map(|(_, record)| &record.key)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }

@@ -53,6 +53,9 @@ impl Shared {
             tcb.set(TcbFlags::ACK_NOW);
             self.queue_output(index, tcb);
         }
+        if let Some(why) = self.watch_expired(cx, tcb) {
+            return Some(why);
+        }
         if tcb.timer == Timer::Idle || !tcb.timer_at.is_reached(cx.now) {
             return None;
         }
@@ -80,15 +83,10 @@ impl Shared {
     /// retransmissions by the length of R2 (SHLD-10).
     fn retransmission_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         let is_opening = matches!(tcb.state, State::SynSent | State::SynReceived);
-        let limit = if is_opening {
-            self.config.syn_retransmits_max
-        } else {
-            self.config.retransmits_max
-        };
-        if tcb.backoff >= limit {
+        if self.is_given_up(tcb) {
             return tcb.ends_on(Event::GivenUp);
         }
-        tcb.backoff += 1;
+        tcb.backoff = tcb.backoff.saturating_add(1);
         if is_opening {
             tcb.set(TcbFlags::SYN_DUE);
         } else {
@@ -114,10 +112,10 @@ impl Shared {
     /// twice the time (SHLD-30). Data past a window that closed times out only when nothing
     /// is answered (SHLD-17).
     fn persist_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
-        if tcb.backoff >= self.config.retransmits_max {
+        if self.is_given_up(tcb) {
             return tcb.ends_on(Event::GivenUp);
         }
-        tcb.backoff += 1;
+        tcb.backoff = tcb.backoff.saturating_add(1);
         tcb.set(TcbFlags::PROBE_DUE);
         let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
         tcb.arm(Timer::Persist, cx.now, rto);

@@ -1,0 +1,46 @@
+//! How much may be queued either way: SO_RCVBUF, SO_SNDBUF and TCP_NOTSENT_LOWAT.
+
+use super::Shared;
+use super::input::writable_below;
+use super::settings::SettingsId;
+use super::tcb::{Events, Tcb};
+
+impl Shared {
+    /// The receive buffer that a SYN offers of.
+    pub(crate) fn receive_buffer(&self, settings: &SettingsId) -> u32 {
+        let options = self.settings.get(settings);
+        options.receive_buffer.unwrap_or(self.config.receive_buffer)
+    }
+
+    /// The same of a connection.
+    pub(crate) fn receive_limit(&self, tcb: &Tcb) -> u32 {
+        self.receive_buffer(&tcb.settings)
+    }
+
+    /// SO_SNDBUF of a connection.
+    pub(crate) fn send_buffer(&self, tcb: &Tcb) -> u32 {
+        let options = self.options(tcb);
+        options.send_buffer.unwrap_or(self.config.send_buffer)
+    }
+
+    /// Bytes that may be queued now: as far as there is room, and no more unsent
+    /// than TCP_NOTSENT_LOWAT.
+    pub(crate) fn send_room(&self, tcb: &Tcb) -> u32 {
+        let room = self.send_buffer(tcb).saturating_sub(tcb.send_queued);
+        match self.options(tcb).notsent_lowat {
+            Some(lowat) => room.min(lowat.saturating_sub(tcb.unsent())),
+            None => room,
+        }
+    }
+
+    /// Tells an application that waits for it that there is room again.
+    pub(crate) fn wake_writer(&mut self, index: u32, tcb: &mut Tcb) {
+        if tcb.events.contains(Events::WANTS_WRITABLE)
+            && tcb.send_queued <= writable_below(self.send_buffer(tcb), tcb.mss)
+            && self.send_room(tcb) > 0
+        {
+            tcb.events.remove(Events::WANTS_WRITABLE);
+            self.notify(index, tcb, Events::WRITABLE);
+        }
+    }
+}
