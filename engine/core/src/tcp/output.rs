@@ -193,9 +193,12 @@ impl Shared {
         let mss = tcb.mss;
         let cold = tcb.cold.as_deref_mut()?;
         let (name, sent) = cold.flight.next_lost()?;
-        let usable = tcb.congestion.cwnd().saturating_sub(cold.pipe(mss));
+        let pipe = cold.pipe(mss);
+        // With nothing in flight one segment may always leave: a full one with a FIN
+        // is larger than the loss window, which is one MSS (RFC 5681 section 3.1).
+        let is_held = pipe > 0 && tcb.congestion.cwnd().saturating_sub(pipe) < sent.len();
         let window_end = tcb.snd_una + tcb.snd_wnd;
-        if usable < sent.len() || sent.seq.follows_or_is(window_end) {
+        if is_held || sent.seq.follows_or_is(window_end) {
             return None;
         }
         Some(self.plan_segment(tcb, sent.seq, sent.end.min(window_end), Kind::Again(name)))

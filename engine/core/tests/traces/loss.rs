@@ -144,3 +144,19 @@ fn a_retransmission_stays_within_the_window() {
     let again = peer.takes_all();
     assert!(!again.is_empty() && again.iter().all(|(_, data)| data.len() == 1_000));
 }
+
+/// A full segment with a FIN is one number longer than the window that a timeout
+/// leaves, and is sent again all the same.
+#[test]
+fn a_full_segment_with_a_fin_is_sent_again_by_every_timeout() {
+    let mut peer = Peer::established();
+    let id = peer.id();
+    peer.sockets(|_, sockets| {
+        assert_eq!(sockets.send(id, &[b'x'; 1_460]), Ok(1_460));
+        sockets.close(id);
+    });
+    peer.expects(seg("FA").seq(1).ack(1).len(1_460));
+    peer.wait_ms(20_000);
+    let again = peer.takes_all();
+    assert!(again.len() >= 4, "{}", again.len());
+}
