@@ -38,6 +38,12 @@ impl World {
             (libc::SOL_SOCKET, libc::SO_RCVBUF) => socket.buffers.1,
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => c_int::from(options.nodelay),
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => self.max_segment(number, &options)?,
+            (libc::IPPROTO_TCP, libc::TCP_CORK) => c_int::from(options.cork),
+            (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => {
+                options.notsent_lowat.unwrap_or(0).cast_signed()
+            }
+            (libc::IPPROTO_IP, libc::IP_TOS) => c_int::from(options.tos),
+            (libc::IPPROTO_IP, libc::IP_TTL) => c_int::from(options.ttl),
             _ => return Err(Errno::NO_OPTION),
         };
         Ok(value.to_ne_bytes().to_vec())
@@ -98,11 +104,7 @@ impl World {
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => {
                 SocketOption::MaxSegment(u16::try_from(value).map_err(|_| Errno::INVALID)?)
             }
-            (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => {
-                let seconds = u64::try_from(value).map_err(|_| Errno::INVALID)?;
-                SocketOption::DeferAccept(Duration::from_secs(seconds))
-            }
-            _ => return Err(Errno::NO_OPTION),
+            _ => plain(level, name, value)?,
         };
         self.apply(number, option)
     }
@@ -122,6 +124,33 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The options whose values are as the engine's.
+fn plain(level: c_int, name: c_int, value: c_int) -> Outcome<SocketOption> {
+    let bad = |_| Errno::INVALID;
+    let seconds = || u64::try_from(value).map(Duration::from_secs).map_err(bad);
+    let byte = || u8::try_from(value).map_err(bad);
+    Ok(match (level, name) {
+        (libc::IPPROTO_IP, libc::IP_TOS) => SocketOption::Tos(byte()?),
+        (libc::IPPROTO_IP, libc::IP_TTL) => SocketOption::Ttl(byte()?),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => SocketOption::KeepAlive(value != 0),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE) => SocketOption::KeepIdle(seconds()?),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL) => SocketOption::KeepInterval(seconds()?),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT) => SocketOption::KeepCount(byte()?),
+        (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => SocketOption::SynCount(byte()?),
+        (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => SocketOption::DeferAccept(seconds()?),
+        (libc::IPPROTO_TCP, libc::TCP_CORK) => SocketOption::Cork(value != 0),
+        (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => SocketOption::QuickAck(value != 0),
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
+            let timeout_ms = u64::try_from(value).map_err(bad)?;
+            SocketOption::UserTimeout(Duration::from_millis(timeout_ms))
+        }
+        (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => {
+            SocketOption::NotSentLowat(value.cast_unsigned())
+        }
+        _ => return Err(Errno::NO_OPTION),
+    })
 }
 
 /// Bytes of data that a send buffer takes that was set to `value`. Linux doubles the
