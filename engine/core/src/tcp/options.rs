@@ -22,7 +22,7 @@ pub struct SocketOptions {
     pub quickack: bool,
     /// SO_REUSEADDR: listens where connections of an earlier listener still are.
     pub reuse_address: bool,
-    /// SO_KEEPALIVE (RFC 9293 section 3.8.4, MUST-24), off (MUST-25).
+    /// SO_KEEPALIVE (RFC 9293 section 3.8.4, MUST-24 and MAY-5), off (MUST-25).
     pub keepalive: bool,
     /// TCP_KEEPIDLE: silence before the first probe (MUST-27); 2 h (MUST-28).
     pub keep_idle: Duration,

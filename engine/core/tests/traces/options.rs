@@ -187,7 +187,8 @@ fn established_with(options: &[SocketOption]) -> Peer {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// RFC 9293 section 3.8.4 (MUST-24 to MUST-29, SHLD-12): off unless set; empty
+/// RFC 9293 section 3.8.4 (MUST-24, MUST-25, MUST-26, MUST-27, MUST-28, MUST-29,
+/// SHLD-12, MAY-5): off unless set, and 2 h of silence unless told otherwise; empty
 /// probes at SND.NXT - 1 of an idle connection; an answer starts the time anew, and
 /// only so many without one end it.
 #[test]
