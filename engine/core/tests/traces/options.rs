@@ -433,3 +433,27 @@ fn a_port_with_connections_is_listened_on_again_only_on_request() {
     assert!(!listen(&mut peer, SocketOptions::default()));
     assert!(listen(&mut peer, with(&[SocketOption::ReuseAddress(true)])));
 }
+
+/// IP_TOS and IP_TTL (MUST-48, MUST-49): what is set goes into every later packet
+/// as it is (SHLD-22), and may change while the connection is open (SHLD-21). The
+/// two bits of ECN are not the application's.
+#[test]
+fn the_type_of_service_and_the_time_to_live_are_the_applications() {
+    let mut peer = Peer::established();
+    peer.engine_sends(b"a");
+    assert_eq!(peer.services.last(), Some(&(0, 64)));
+    set(&mut peer, SocketOption::Tos(0xb8 | 3)).unwrap();
+    set(&mut peer, SocketOption::Ttl(3)).unwrap();
+    peer.sends(seg("A").seq(1).ack(2));
+    peer.engine_sends(b"b");
+    assert_eq!(peer.services.last(), Some(&(0xb8, 3)));
+    set(&mut peer, SocketOption::Tos(0x20)).unwrap();
+    peer.sends(seg("A").seq(1).ack(3));
+    peer.engine_sends(b"c");
+    assert_eq!(peer.services.last(), Some(&(0x20, 3)));
+    assert_eq!(
+        set(&mut peer, SocketOption::Ttl(0)),
+        Err(OptionError::Invalid)
+    );
+    peer.takes_all();
+}

@@ -224,6 +224,8 @@ pub(crate) struct Peer {
     sent: VecDeque<(Header, Vec<u8>)>,
     /// The ECN field of each segment that came, in order.
     pub(crate) codepoints: Vec<u8>,
+    /// Its whole type of service (traffic class) and its time to live.
+    pub(crate) services: Vec<(u8, u8)>,
     /// Whole frames without TCP: answers to ARP, solicitations and echo requests.
     others: Vec<Vec<u8>>,
     /// The probes for neighbours that came.
@@ -267,6 +269,7 @@ impl Peer {
             iss: None,
             sent: VecDeque::new(),
             codepoints: Vec::new(),
+            services: Vec::new(),
             others: Vec::new(),
             asked: 0,
             answers_neighbors: true,
@@ -577,6 +580,10 @@ impl Peer {
         self.codepoints.push(match FAMILY {
             Family::V4 => ip[1] & 3,
             Family::V6 => ip[1] >> 4 & 3,
+        });
+        self.services.push(match FAMILY {
+            Family::V4 => (ip[1], ip[8]),
+            Family::V6 => (ip[0] << 4 | ip[1] >> 4, ip[7]),
         });
     }
 
