@@ -1,5 +1,5 @@
 //! ICMPv6 (RFC 4443), as far as a TCP host needs it; neighbour discovery is in
-//! [`ndp`](super::ndp).
+//! [`ndp`].
 
 use super::icmp::Error;
 use super::ipv6::{PROTOCOL_ICMP, pseudo_header};
