@@ -11,6 +11,8 @@
 //!                          3 probes to its address, no answer
 //! ```
 //!
+//! A connection that is not answered has its next hop probed before its time.
+//!
 //! ARP is made to fit: a request is a solicitation that names its sender, a reply
 //! is an advertisement that overrides. What is not the answer to a probe never
 //! makes an address reachable: it is believed, used, and soon probed, so that a
@@ -234,6 +236,26 @@ impl NeighborCache {
         };
         self.entries.remove(&victim);
         true
+    }
+
+    /// What was sent by way of `ip` is not answered (RFC 9293 section 3.8.3): whether
+    /// it is still there is asked at once, and not when its time is over (RFC 4861
+    /// section 7.3.3). No sooner than a probe's interval after its last answer,
+    /// however many complain (RFC 1122 section 2.3.2.1).
+    pub fn doubt(&mut self, now: Instant, ip: Address) {
+        let young = self.config.reachable_time - self.config.probe_interval;
+        let Some(entry) = self.entries.get_mut(&ip) else {
+            return;
+        };
+        let mac = match entry.state {
+            State::Reachable(_) if now + young < entry.deadline => return,
+            State::Reachable(mac) | State::Stale(mac) | State::Delay(mac) => mac,
+            State::Incomplete | State::Probe(_) | State::Failed => return,
+        };
+        entry.state = State::Delay(mac);
+        entry.deadline = now;
+        entry.probes = 0;
+        self.no_probe_before = now;
     }
 
     /// Takes what is said of `ip` (RFC 4861 sections 7.2.3 and 7.2.5; RFC 826).
@@ -498,6 +520,31 @@ mod tests {
         cache.learn(at(35_001), ip(1), without_address);
         assert_eq!(state(&cache), State::Reachable(MAC));
         assert_eq!(cache.lookup(at(65_000), ip(1)), Resolution::Reachable(MAC));
+    }
+
+    /// RFC 9293 section 3.8.3, MUST-20: one that is doubted is probed now, whatever was
+    /// thought of it, and only once a second.
+    #[test]
+    fn a_doubted_entry_is_probed_at_once() {
+        let mut cache = reachable();
+        cache.doubt(at(999), ip(1));
+        assert_eq!(probes(&mut cache, at(999)), [], "it has just answered");
+        cache.doubt(at(1_000), ip(1));
+        cache.doubt(at(1_000), ip(9));
+        assert_eq!(probes(&mut cache, at(1_000)), [(ip(1), true)]);
+        cache.doubt(at(1_001), ip(1));
+        assert_eq!(probes(&mut cache, at(1_001)), [], "it is being probed");
+        assert_eq!(cache.lookup(at(1_001), ip(1)), Resolution::Reachable(MAC));
+        cache.learn(at(1_002), ip(1), answer(MAC));
+        assert_eq!(state(&cache), State::Reachable(MAC));
+        assert_eq!(cache.lookup(at(40_000), ip(1)), Resolution::Reachable(MAC));
+        assert_eq!(state(&cache), State::Delay(MAC));
+        cache.doubt(at(40_001), ip(1));
+        assert_eq!(probes(&mut cache, at(40_001)), [(ip(1), true)]);
+        for second in [41_001, 42_001, 43_001] {
+            probes(&mut cache, at(second));
+        }
+        assert_eq!(cache.lookup(at(43_001), ip(1)), Resolution::Failed);
     }
 
     /// RFC 826: what is overheard updates, and creates nothing. RFC 4861 section

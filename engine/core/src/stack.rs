@@ -135,6 +135,9 @@ impl Stack {
     pub(crate) fn expire(&mut self, now: Instant, pool: &mut FramePool) {
         let mut cx = Cx { now, pool };
         self.tcp.expire(&mut cx, EXPIRE_BUDGET);
+        for remote in self.tcp.shared.silent.drain(..) {
+            self.neighbors.doubt(now, self.locals.next_hop(remote));
+        }
         self.tcp.expire_half_open(now, EXPIRE_BUDGET);
         self.tcp.reap_time_wait(now, EXPIRE_BUDGET);
         while let Some(probe) = self.neighbors.poll_probe(now) {

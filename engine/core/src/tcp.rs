@@ -73,6 +73,7 @@ pub use state::State;
 pub(crate) use tcb::{Events, Tcb, TcbFlags};
 pub use transitions::{Action, Event, Transition};
 
+use crate::address::Address;
 use crate::flow::{FlowHasher, FlowKey, FlowTable};
 use crate::frame::FramePool;
 use crate::path::PathMtus;
@@ -233,6 +234,8 @@ pub(crate) struct Shared {
     replies: VecDeque<Reply>,
     pub(crate) closed: VecDeque<ClosedEvent>,
     pub(crate) acceptable: VecDeque<ListenerId>,
+    /// Peers that did not answer three retransmissions, since this was last looked at.
+    pub(crate) silent: Vec<Address>,
     pub(crate) stats: TcpStats,
     pub(crate) drops: Drops,
 }
@@ -276,6 +279,7 @@ impl Tcp {
                 replies: VecDeque::new(),
                 closed: VecDeque::new(),
                 acceptable: VecDeque::new(),
+                silent: Vec::new(),
                 stats: TcpStats::default(),
                 drops: Drops::default(),
                 config,

@@ -3,6 +3,7 @@
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
 use super::transitions::Event;
+use super::watch::R1;
 use super::{Closed, Cx, Shared, Tcp};
 use crate::time::Instant;
 
@@ -79,12 +80,15 @@ impl Shared {
     }
 
     /// RFC 6298 (5.4) to (5.6); RFC 9293 section 3.8.3 for giving up.
-    /// A SYN is treated as any (MUST-22). R1, at which a path is doubted, is past three
-    /// retransmissions by the length of R2 (SHLD-10).
+    /// A SYN is treated as any (MUST-22). From R1 on the next hop is doubted (MUST-20,
+    /// SHLD-10).
     fn retransmission_timeout(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         let is_opening = matches!(tcb.state, State::SynSent | State::SynReceived);
         if self.is_given_up(tcb) {
             return tcb.ends_on(Event::GivenUp);
+        }
+        if tcb.backoff >= R1 {
+            self.silent.push(tcb.key.remote);
         }
         tcb.backoff = tcb.backoff.saturating_add(1);
         if is_opening {

@@ -86,7 +86,7 @@ impl Tcb {
 
 /// R1: after so many retransmissions something is wrong with the way (RFC 9293
 /// section 3.8.3, SHLD-10: at least three).
-const R1: u8 = 3;
+pub(crate) const R1: u8 = 3;
 
 impl Shared {
     /// Sees to it that the slow deadline is for what the connection waits for.
@@ -178,7 +178,7 @@ impl Shared {
     }
 
     /// R2 of RFC 9293 section 3.8.3 (MUST-20): the last retransmission was not
-    /// answered. A user timeout takes its place (MUST-21); a SYN has its own, of
+    /// answered. (R1 is in `timers`.) A user timeout takes its place (MUST-21); a SYN has its own, of
     /// three minutes at least (MUST-22, MUST-23). Between R1 and R2 the application
     /// can learn that there is trouble (SHLD-9).
     pub(crate) fn is_given_up(&mut self, tcb: &mut Tcb) -> bool {

@@ -475,6 +475,27 @@ fn a_neighbor_that_asked_is_used_and_then_probed() {
     peer.sends(seg("R").seq(1));
 }
 
+/// RFC 9293 section 3.8.3, MUST-20 and SHLD-10: after three retransmissions without
+/// an answer the next hop is probed, long before its time; one that answers the
+/// probe is not asked again with every retransmission of a second.
+#[test]
+fn three_retransmissions_without_an_answer_have_the_next_hop_probed() {
+    let mut peer = Peer::established();
+    peer.engine_sends(b"anybody?");
+    // At 200, 600 and 1,400 ms it is sent again.
+    peer.wait_ms(2_990);
+    assert_eq!((peer.takes_all().len(), peer.asked), (4, 1));
+    peer.wait_ms(20);
+    assert_eq!(peer.asked, 2, "the neighbour is there");
+    peer.wait_ms(10_000);
+    assert_eq!((peer.takes_all().len(), peer.asked), (3, 4));
+    // When it does not answer, its address is forgotten, and asked for anew.
+    peer.answers_neighbors = false;
+    peer.wait_ms(30_000);
+    assert!(peer.asked >= 7, "{}", peer.asked);
+    assert_eq!(peer.state(), Some(State::Established), "no hard error");
+}
+
 /// An engine on a VLAN hears that VLAN alone, and all that it sends is tagged.
 #[test]
 fn a_vlan_is_a_link_of_its_own() {
