@@ -502,6 +502,19 @@ impl Flight {
         self.link(name);
     }
 
+    /// What lies before `end` was sent again, by a probe of the window. A segment of
+    /// which that is a part still waits to be sent, but is no round-trip sample.
+    pub(crate) fn sent_again_to(&mut self, end: Seq, now_us: u32) {
+        for at in 0..self.records.len() {
+            let record = &mut self.records[at];
+            if record.end.follows(end) {
+                record.was_repeated |= record.seq.precedes(end);
+                return;
+            }
+            self.sent_again(self.name(at), now_us);
+        }
+    }
+
     /// The segment that starts at `seq` is lost and was not sent again.
     pub(crate) fn is_lost_at(&self, seq: Seq) -> bool {
         let at = self

@@ -379,7 +379,7 @@ impl Shared {
                     // The byte goes with the rest, in segments worth sending.
                     tcb.snd_nxt = tcb.snd_una;
                 }
-                self.arm_for_flight(cx.now, tcb);
+                self.restart_timer(cx.now, tcb);
             }
             self.queue_output(index, tcb);
         }

@@ -394,12 +394,13 @@ impl Shared {
             self.note_probe(tcb, matches!(plan.kind, Kind::Again(_)));
             return;
         }
-        // RFC 6298 (5.1); a window probe has its own timer, and a tail loss probe
-        // is always some time after the last segment.
-        if plan.kind != Kind::Probe && tcb.timer.is_off_flight() {
-            self.arm_for_flight(now, tcb);
-        } else if plan.kind == Kind::New {
-            self.arm_for_tail(now, tcb);
+        match plan.kind {
+            // It has its own timer.
+            Kind::Probe => {}
+            _ if tcb.timer.is_off_flight() => self.restart_timer(now, tcb),
+            Kind::New => self.note_departure(now, tcb, false),
+            Kind::Again(_) => self.note_departure(now, tcb, true),
+            Kind::Syn | Kind::Ack => {}
         }
     }
 
@@ -410,12 +411,9 @@ impl Shared {
         let flight = &mut self.warm(tcb).flight;
         let is_again = seq.precedes(nxt);
         if is_again {
-            let name = match plan.kind {
-                Kind::Again(name) => Some(name),
-                _ => flight.head().map(|(name, _)| name),
-            };
-            if let Some(name) = name {
-                flight.sent_again(name, now_us);
+            match plan.kind {
+                Kind::Again(name) => flight.sent_again(name, now_us),
+                _ => flight.sent_again_to(end, now_us),
             }
             self.stats.retransmits += 1;
         }

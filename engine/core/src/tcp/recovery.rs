@@ -20,11 +20,11 @@ use super::input::micros;
 use super::prr::Prr;
 use super::rack::Moment;
 use super::tail_probe::Probe;
-use super::tcb::{Tcb, TcbFlags, Timer};
+use super::tcb::{Millis, Tcb, TcbFlags};
 use super::undo::Undo;
 use super::{Cx, Segment, Shared};
 use crate::seq::Seq;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::tcp::SackBlock;
 
 /// Where the repair of losses stands.
@@ -58,6 +58,8 @@ pub(crate) struct Recovery {
     used_until: Option<Seq>,
     /// RACK waits for this many microseconds more to call the next segment lost.
     pub(crate) reorder_wait_us: Option<u32>,
+    /// When the retransmission timer expires, also while another runs in its place.
+    pub(crate) rto_at: Millis,
 }
 
 impl Cold {
@@ -101,7 +103,10 @@ impl Shared {
         let ack = self.score(cx.now, tcb, segment, acked, is_duplicate);
         self.sample_rtt(cx.now, tcb, segment, &ack);
         self.recover(cx.now, tcb, &ack);
-        if acked > 0 || ack.delivered.bytes > 0 {
+        if acked > 0 {
+            tcb.unset(TcbFlags::TAIL_PROBE_DUE);
+            self.restart_timer(cx.now, tcb);
+        } else if ack.delivered.bytes > 0 {
             tcb.unset(TcbFlags::TAIL_PROBE_DUE);
             self.arm_for_flight(cx.now, tcb);
         }
@@ -439,49 +444,6 @@ impl Shared {
             cold.recovery.used = 0;
         }
         cold.recovery.used = cold.recovery.used.max(out);
-    }
-
-    /// The timer for what is in flight: RACK's, the tail loss probe's, or the
-    /// retransmission timer (RFC 6298 section 5, RFC 8985 section 7.2).
-    pub(crate) fn arm_for_flight(&mut self, now: Instant, tcb: &mut Tcb) {
-        if !tcb.has_unacknowledged() {
-            if matches!(tcb.timer, Timer::Retransmit | Timer::Reorder | Timer::Probe) {
-                tcb.disarm(now); // RFC 6298 (5.2)
-            }
-            return;
-        }
-        if tcb.timer == Timer::Persist {
-            return;
-        }
-        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-        let Some(cold) = tcb.cold() else {
-            return tcb.arm(Timer::Retransmit, now, rto);
-        };
-        if let Some(wait_us) = cold.recovery.reorder_wait_us {
-            let wait = Duration::from_micros(u64::from(wait_us));
-            return tcb.arm(Timer::Reorder, now, wait.min(rto));
-        }
-        match self.probe_timeout(tcb, cold) {
-            Some(pto) if pto < rto => tcb.arm(Timer::Probe, now, pto),
-            _ => tcb.arm(Timer::Retransmit, now, rto), // RFC 6298 (5.3)
-        }
-    }
-
-    /// A new segment is the last one now, and the probe timer counts from it on
-    /// (RFC 8985 section 7.2). The retransmission timer counts from the first (RFC
-    /// 6298 (5.1)): the probe only comes before it.
-    pub(crate) fn arm_for_tail(&mut self, now: Instant, tcb: &mut Tcb) {
-        if tcb.timer == Timer::Probe {
-            return self.arm_for_flight(now, tcb);
-        }
-        let pto = tcb.cold().and_then(|cold| self.probe_timeout(tcb, cold));
-        let left = Duration::from_millis(u64::from(tcb.timer_at.until(now)));
-        if let Some(pto) = pto
-            && tcb.timer == Timer::Retransmit
-            && pto < left
-        {
-            tcb.arm(Timer::Probe, now, pto);
-        }
     }
 }
 

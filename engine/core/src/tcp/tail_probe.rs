@@ -6,9 +6,14 @@
 use super::Shared;
 use super::cold::Cold;
 use super::recovery::{Ack, Mode};
-use super::tcb::{Tcb, TcbFlags, Timer};
+use super::tcb::{Tcb, TcbFlags};
 use crate::seq::Seq;
 use crate::time::{Duration, Instant};
+
+/// No probe comes sooner. RFC 8985 has no such bound; twice the round trip of a
+/// local link is less than a busy peer's turn of the processor, and every probe then
+/// sends again what has arrived.
+const PTO_MIN: Duration = Duration::from_millis(10);
 
 /// A tail loss probe under way (RFC 8985 section 7).
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +40,13 @@ impl Shared {
         } else {
             Duration::ZERO
         };
-        Some(2 * srtt + delayed)
+        Some((2 * srtt + delayed).max(PTO_MIN))
     }
 
     /// The probe timer expired: one segment shall go out, new or the last again.
     pub(crate) fn probe_timeout_expired(&mut self, now: Instant, tcb: &mut Tcb) {
         tcb.set(TcbFlags::TAIL_PROBE_DUE);
-        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-        tcb.arm(Timer::Retransmit, now, rto);
+        self.arm_retransmit(now, tcb);
     }
 
     /// The probe has left.

@@ -1,11 +1,13 @@
-//! What happens when a deadline of a connection has passed.
+//! The timer of what is in flight: when it is set, and what happens when it or
+//! another deadline of the connection has passed.
 
+use super::recovery::Mode;
 use super::state::State;
-use super::tcb::{Tcb, TcbFlags, Timer};
+use super::tcb::{Millis, Tcb, TcbFlags, Timer};
 use super::transitions::Event;
 use super::watch::R1;
 use super::{Closed, Cx, Shared, Tcp};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 impl Tcp {
     /// Handles up to `budget` connections whose wheel entry is due.
@@ -46,6 +48,73 @@ impl Tcp {
 }
 
 impl Shared {
+    /// The retransmission timer, from now on.
+    pub(crate) fn arm_retransmit(&self, now: Instant, tcb: &mut Tcb) {
+        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
+        tcb.arm(Timer::Retransmit, now, rto);
+        if let Some(cold) = tcb.cold.as_deref_mut() {
+            cold.recovery.rto_at = tcb.timer_at;
+        }
+    }
+
+    /// The same, or what comes before it: the timer was off (RFC 6298 (5.1)), or new
+    /// data was acknowledged (5.3).
+    pub(crate) fn restart_timer(&self, now: Instant, tcb: &mut Tcb) {
+        if tcb.has_unacknowledged() && tcb.timer != Timer::Persist {
+            self.arm_retransmit(now, tcb);
+        }
+        self.arm_for_flight(now, tcb);
+    }
+
+    /// The timer for what is in flight: RACK's or the tail loss probe's, as far as it
+    /// comes before the retransmission timer, which goes on. A probe comes at the
+    /// latest in its place (RFC 8985 section 7.2).
+    pub(crate) fn arm_for_flight(&self, now: Instant, tcb: &mut Tcb) {
+        if !tcb.has_unacknowledged() {
+            if matches!(tcb.timer, Timer::Retransmit | Timer::Reorder | Timer::Probe) {
+                tcb.disarm(now); // RFC 6298 (5.2)
+            }
+            return;
+        }
+        let Some(cold) = tcb.cold().filter(|_| tcb.timer != Timer::Persist) else {
+            return;
+        };
+        let recovery = &cold.recovery;
+        let within = |wait| {
+            let at = Millis::after(now, wait);
+            Some(at).filter(|at| at.until(now) < recovery.rto_at.until(now))
+        };
+        let pto = self.probe_timeout(tcb, cold);
+        let reorder = recovery.reorder_wait_us.map(u64::from);
+        let (timer, at) = match (reorder.map(Duration::from_micros), pto) {
+            (Some(wait), _) => within(wait).map_or((Timer::Retransmit, recovery.rto_at), |at| {
+                (Timer::Reorder, at)
+            }),
+            (None, Some(pto)) => (Timer::Probe, within(pto).unwrap_or(recovery.rto_at)),
+            (None, None) => (Timer::Retransmit, recovery.rto_at),
+        };
+        (tcb.timer, tcb.timer_at) = (timer, at);
+    }
+
+    /// A segment was sent while the timer ran. A new one is the last one now, and the
+    /// probe timer counts from it on (RFC 8985 section 7.2). One that is sent again
+    /// while losses are repaired has a whole timeout to be acknowledged (RFC 6675
+    /// section 6, MAY).
+    pub(crate) fn note_departure(&self, now: Instant, tcb: &mut Tcb, is_again: bool) {
+        let is_repair = tcb
+            .cold()
+            .is_some_and(|cold| cold.recovery.mode == Mode::Recovery);
+        let (timer, at) = (tcb.timer, tcb.timer_at);
+        if is_again && is_repair {
+            self.arm_retransmit(now, tcb);
+            if timer == Timer::Reorder {
+                (tcb.timer, tcb.timer_at) = (timer, at);
+            }
+        } else if !is_again && matches!(timer, Timer::Retransmit | Timer::Probe) {
+            self.arm_for_flight(now, tcb);
+        }
+    }
+
     /// Does what is due of one connection; tells why it ended if it did.
     fn expire_connection(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb) -> Option<Closed> {
         if tcb.is(TcbFlags::ACK_DELAYED) && tcb.ack_at.is_reached(cx.now) {
@@ -104,8 +173,7 @@ impl Shared {
             return self.persist_timeout(cx, index, tcb);
         }
         self.stats.rto_expired += 1;
-        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-        tcb.arm(Timer::Retransmit, cx.now, rto);
+        self.arm_retransmit(cx.now, tcb);
         self.queue_output(index, tcb);
         None
     }

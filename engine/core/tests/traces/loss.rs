@@ -160,3 +160,58 @@ fn a_full_segment_with_a_fin_is_sent_again_by_every_timeout() {
     let again = peer.takes_all();
     assert!(again.len() >= 4, "{}", again.len());
 }
+
+/// RFC 6298 (5.3): only what acknowledges new data starts the timer anew; duplicates
+/// of a peer without SACK put off no timeout.
+#[test]
+fn duplicates_do_not_put_the_timeout_off() {
+    let mut peer = Peer::established();
+    peer.engine_sends(&[b'x'; 2_920]);
+    peer.takes_all();
+    for _ in 0..2 {
+        peer.wait_ms(90);
+        peer.sends(seg("A").seq(1).ack(1));
+    }
+    assert_eq!(peer.stats().tcp.duplicate_acks, 2);
+    peer.expects_nothing();
+    peer.wait_ms(25);
+    peer.expects(seg("A").seq(1).ack(1).len(1_460));
+    assert_eq!(peer.stats().tcp.rto_expired, 1);
+}
+
+/// RFC 6675 section 6, MAY: a retransmission has a whole timeout to be acknowledged.
+#[test]
+fn a_fast_retransmission_starts_the_timer_anew() {
+    let mut peer = Peer::established();
+    peer.engine_sends(&[b'x'; 14_600]);
+    peer.takes_all();
+    peer.wait_ms(150);
+    for _ in 0..3 {
+        peer.sends(seg("A").seq(1).ack(1));
+    }
+    peer.expects(seg("A").seq(1).ack(1).len(1_460));
+    peer.wait_ms(190);
+    peer.expects_nothing();
+    peer.wait_ms(20);
+    assert_eq!(peer.stats().tcp.rto_expired, 1);
+}
+
+/// A probe of a window that closed over what was in flight sends one byte of it again
+/// (RFC 9293 section 3.8.6.1). Its segment is still the first to go when there is room.
+#[test]
+fn a_window_that_opens_is_sent_the_first_segment_first() {
+    let mut peer = Peer::established();
+    peer.engine_sends(&[b'x'; 4_380]);
+    peer.takes_all();
+    peer.sends(seg("A").seq(1).ack(1).win(0));
+    peer.wait_ms(210);
+    peer.expects(seg("A").seq(1).ack(1).len(1));
+    peer.sends(seg("A").seq(1).ack(1).win(0));
+    peer.expects_nothing();
+    peer.sends(seg("A").seq(1).ack(1).win(65_535));
+    peer.expects(seg("A").seq(1).ack(1).len(1_460));
+    peer.sends(seg("A").seq(1).ack(1_461).win(65_535));
+    peer.expects(seg("A").seq(1_461).ack(1).len(1_460));
+    peer.expects(seg("A").seq(2_921).ack(1).len(1_460));
+    assert_eq!(peer.stats().tcp.window_probes, 1);
+}

@@ -6,7 +6,7 @@
 //! number 1 on.
 
 use crate::peer::{Peer, Seg, seg};
-use ringmill_core::sockets::Repair;
+use ringmill_core::sockets::{Repair, SocketOptions};
 use ringmill_core::stats::DropReason;
 
 const MSS: u32 = 1_460;
@@ -199,6 +199,68 @@ fn a_lost_window_is_probed_for_from_its_last_segment_on() {
     peer.wait_ms(20);
     peer.expects(segment(9));
     assert_eq!(peer.stats().tcp.rto_expired, 0);
+}
+
+/// A connection with a round trip of 100 ms and selective acknowledgments, whose
+/// application asks for small segments.
+fn quick() -> Peer {
+    let mut peer = Peer::new().listening_with(SocketOptions {
+        nodelay: true,
+        ..SocketOptions::default()
+    });
+    peer.sends(seg("S").win(65_535).mss(1_460).scale(7).sack_ok());
+    peer.expects(seg("SA").ack(1));
+    peer.wait_ms(100);
+    peer.sends(seg("A").seq(1).ack(1).win(65_535));
+    peer
+}
+
+/// RFC 8985 section 7.2: where the timeout would come first, the probe takes its
+/// place. RFC 6298: the timeout comes after it, the first that doubles the next.
+#[test]
+fn a_probe_comes_no_later_than_the_timeout() {
+    let mut peer = quick();
+    peer.engine_sends(b"x");
+    peer.expects(seg("A").seq(1).ack(1).data(b"x"));
+    // The round trip, and four times half of it.
+    let times = [300, 300, 600];
+    for time in times {
+        peer.wait_ms(time - 5);
+        peer.expects_nothing();
+        peer.wait_ms(5);
+        peer.expects(seg("A").seq(1).ack(1).data(b"x"));
+    }
+    let tcp = peer.stats().tcp;
+    assert_eq!((tcp.tail_probes, tcp.rto_expired), (1, 2));
+}
+
+/// Each new segment puts the probe off, but not past the timeout of the first (RFC
+/// 6298 (5.1): the timer runs on).
+#[test]
+fn new_segments_do_not_put_the_probe_off_for_ever() {
+    let mut peer = quick();
+    for n in 1..=4 {
+        peer.engine_sends(b"x");
+        peer.expects(seg("A").seq(n).ack(1).data(b"x"));
+        peer.wait_ms(70);
+    }
+    peer.expects_nothing();
+    peer.wait_ms(20);
+    peer.expects(seg("A").seq(4).ack(1).data(b"x"));
+    assert_eq!(peer.stats().tcp.tail_probes, 1);
+}
+
+/// On a path without delay a probe still gives the peer time to run.
+#[test]
+fn a_probe_waits_for_a_peer_that_is_busy() {
+    let mut peer = Peer::new().listening().handshake_sack();
+    peer.engine_sends(&[b'x'; 2_920]);
+    assert_eq!(peer.takes_all().len(), 2);
+    peer.wait_ms(9);
+    peer.expects_nothing();
+    peer.wait_ms(2);
+    peer.expects(segment(1));
+    assert_eq!(peer.stats().tcp.tail_probes, 1);
 }
 
 /// RFC 9937 section 6: while acknowledgments show more loss, one segment goes for
