@@ -1,6 +1,8 @@
 //! Measurements of Ringmill, each a function, so that benches and reports share it.
 
+pub mod exchange;
 pub mod kernel;
+pub mod memory;
 pub mod pair;
 pub mod raw;
 
