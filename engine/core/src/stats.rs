@@ -236,6 +236,16 @@ counters! {
         cookies_received,
         /// ACKs whose cookie was forged, altered or too old.
         cookies_failed,
+        /// SYNs whose data the peer took (RFC 7413).
+        fast_open_active,
+        /// SYNs with data that the peer did not take, or did not answer in time.
+        fast_open_active_fail,
+        /// Connections accepted early, with the data of their SYN.
+        fast_open_passive,
+        /// SYNs with data and a cookie that is none of ours, or too old.
+        fast_open_passive_fail,
+        /// SYNs with data and a good cookie, of which too many were pending.
+        fast_open_overflow,
         /// Keep-alive probes sent (RFC 9293 section 3.8.4).
         keepalive_probes,
         /// Data bytes received after SHUT_RD, and thrown away.

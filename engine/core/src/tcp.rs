@@ -20,6 +20,7 @@ mod congestion;
 mod connect;
 mod cookie;
 mod ecn;
+mod fast_open;
 mod flight;
 mod half_open;
 mod icmp;
@@ -88,6 +89,7 @@ use crate::wire::tcp::Header;
 use cold::Cold;
 use connect::IssGenerator;
 use cookie::CookieJar;
+use fast_open::FastOpens;
 use half_open::SynQueue;
 use limit::RateLimit;
 use listen::Listener;
@@ -218,6 +220,7 @@ pub(crate) struct Shared {
     hasher: FlowHasher,
     pub(crate) settings: Settings,
     cookies: CookieJar,
+    fast_open: FastOpens,
     /// RSTs for segments of no connection.
     stray_resets: RateLimit,
     pub(crate) chunks: Chunks,
@@ -273,6 +276,7 @@ impl Tcp {
                 ports: Ports::new(config.ports, rng.key()),
                 iss: IssGenerator::new(rng.key()),
                 timestamp_offset: u32::try_from(rng.below(1 << 32)).unwrap_or(0),
+                fast_open: FastOpens::new(rng.key()),
                 next_generation: 0,
                 ready: VecDeque::new(),
                 output: VecDeque::new(),

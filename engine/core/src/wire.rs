@@ -8,6 +8,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod ethernet;
+pub mod fast_open;
 pub mod icmp;
 pub mod icmpv4;
 pub mod icmpv6;

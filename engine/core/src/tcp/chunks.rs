@@ -312,6 +312,9 @@ impl Chunks {
     pub(crate) fn copy(&self, list: List, skip: u64, into: &mut [u8]) -> usize {
         let mut skip = skip;
         let mut done = 0;
+        if into.is_empty() {
+            return done;
+        }
         for (_, chunk) in self.walk(list) {
             let len = chunk.content.len();
             if skip >= len {

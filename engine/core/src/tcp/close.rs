@@ -96,6 +96,7 @@ impl Tcp {
         self.shared
             .table
             .remove(hash, Flow::Connection(index).value());
+        self.shared.abandon_fast_open(cx.now, &tcb, why);
         self.shared.clear(cx, index, &mut tcb);
         if tcb.is(TcbFlags::ACTIVE) {
             self.shared.ports.release(&tcb.key);

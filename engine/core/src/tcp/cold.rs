@@ -7,6 +7,7 @@
 use super::Shared;
 use super::chunks::List;
 use super::congestion::Growth;
+use super::fast_open::FastOpening;
 use super::flight::Flight;
 use super::icmp::SoftError;
 use super::probing::Search;
@@ -46,6 +47,8 @@ pub(crate) struct Cold {
     pub(crate) quick_acks: u8,
     /// The slow deadline: keep-alive, user timeout, linger.
     pub(crate) watch: Watch,
+    /// Fast Open, until the handshake is complete.
+    pub(crate) fast_open: Option<FastOpening>,
 }
 
 impl Default for Cold {
@@ -65,6 +68,7 @@ impl Default for Cold {
             soft_error: None,
             quick_acks: 0,
             watch: Watch::default(),
+            fast_open: None,
         }
     }
 }
@@ -81,6 +85,7 @@ impl Cold {
             && !self.recovery.is_waiting()
             && self.search.is_none()
             && self.watch.is_off()
+            && self.fast_open.is_none()
             && self.growth.is_blank())
     }
 

@@ -104,6 +104,7 @@ impl Tcp {
         });
         tcb.on(Event::ActiveOpen);
         tcb.token = token;
+        self.shared.ask_fast_open(cx.now, &mut tcb);
         tcb.set(TcbFlags::SYN_DUE);
         let generation = tcb.generation;
         let index = match self.connections.insert(tcb) {
@@ -290,13 +291,16 @@ impl Shared {
             // A CLOSE during a simultaneous open takes effect now (section 3.10.4).
             tcb.on(Event::Close);
         }
-        tcb.snd_una += 1;
-        tcb.snd_nxt = tcb.snd_una;
-        let mut delivered = Delivered::default();
-        if let Some(cold) = tcb.cold.as_deref_mut() {
-            cold.flight.acknowledge(tcb.snd_una, &mut delivered);
-            if let Some(sent_us) = delivered.sample_us {
-                tcb.rtt.sample(micros(now).wrapping_sub(sent_us));
+        if !self.end_early(now, tcb) {
+            tcb.snd_una += 1;
+            tcb.snd_nxt = tcb.snd_una;
+            let mut delivered = Delivered::default();
+            if let Some(cold) = tcb.cold.as_deref_mut() {
+                cold.fast_open = None;
+                cold.flight.acknowledge(tcb.snd_una, &mut delivered);
+                if let Some(sent_us) = delivered.sample_us {
+                    tcb.rtt.sample(micros(now).wrapping_sub(sent_us));
+                }
             }
         }
         if tcb.backoff > 0 {
@@ -304,6 +308,7 @@ impl Shared {
         }
         tcb.disarm(now);
         tcb.backoff = 0;
+        self.arm_for_flight(now, tcb);
         self.stats.established += 1;
     }
 

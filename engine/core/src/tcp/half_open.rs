@@ -15,6 +15,7 @@ use super::tcb::TcbFlags;
 use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, ListenerId, Segment, Shared, Tcb, Tcp};
 use crate::flow::FlowKey;
+use crate::frame::Frame;
 use crate::seq::Seq;
 use crate::slab::Slab;
 use crate::stats::DropReason;
@@ -40,6 +41,8 @@ pub(crate) struct HalfOpen {
     pub(super) ecn: bool,
     /// The handshake is complete but for data (TCP_DEFER_ACCEPT).
     pub(super) acked: bool,
+    /// The SYN-ACK is to give a Fast Open cookie.
+    pub(super) owes_cookie: bool,
     pub(super) listener: ListenerId,
     pub(super) retransmits: u8,
 }
@@ -79,19 +82,24 @@ impl SynQueue {
 }
 
 impl Tcp {
-    /// A SYN for a listener (RFC 9293 section 3.10.7.2): a record, a cookie or
-    /// nothing.
+    /// A SYN for a listener (RFC 9293 section 3.10.7.2): a connection at once (RFC
+    /// 7413), a record, a cookie or nothing.
     pub(super) fn receive_syn(
         &mut self,
         cx: &mut Cx,
         id: ListenerId,
         segment: &Segment,
+        frame: &mut Option<Frame>,
     ) -> Result<(), DropReason> {
         let listener = self.listener(id).ok_or(DropReason::NoListener)?;
         if listener.is_full() {
             // It could not be accepted; by the time that the SYN comes again it may.
             return Err(DropReason::AcceptQueueFull);
         }
+        if self.accept_early(cx, id, segment, frame) {
+            return Ok(());
+        }
+        let listener = self.listener(id).ok_or(DropReason::NoListener)?;
         let config = &self.shared.config;
         let is_full = listener.half_open >= config.syn_backlog || self.half_open.records.is_full();
         match config.syn_cookies {
@@ -130,6 +138,7 @@ impl Tcp {
             sack_permitted: header.options.sack_permitted,
             ecn: self.shared.accepts_ecn(header.flags),
             acked: false,
+            owes_cookie: self.shared.owes_cookie(cx.now, &listener.settings, segment),
             listener: id,
             retransmits: 0,
         };
@@ -154,9 +163,12 @@ impl Tcp {
     }
 
     fn send_syn_ack(&mut self, now: Instant, index: u32) {
-        let Some(record) = self.half_open.records.get(index) else {
+        let Some(record) = self.half_open.records.get_mut(index) else {
             return;
         };
+        // Once: something on the way may have dropped it for that (RFC 7413 section
+        // 4.2.2).
+        let owes_cookie = std::mem::take(&mut record.owes_cookie);
         let offer = self.shared.syn_options(now, &record.key, &record.settings);
         let options = Options {
             mss: offer.mss,
@@ -165,6 +177,7 @@ impl Tcp {
                 .ts_recent
                 .map(|echo| self.shared.timestamps(now, echo)),
             sack_permitted: record.sack_permitted && offer.sack_permitted,
+            fast_open: owes_cookie.then(|| self.shared.fast_open.issuer.bake(now, &record.key)),
             order: offer.order,
             ..Options::default()
         };

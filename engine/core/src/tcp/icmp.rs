@@ -132,13 +132,16 @@ impl Tcp {
 
 impl Tcb {
     /// What an application is told of an end: of a peer that does not answer, that
-    /// there is no way to it, if that was reported. As Linux tells it.
+    /// there is no way to it, if that was reported (as Linux tells it); of a RST to
+    /// what was accepted early, that it was reset.
     pub(crate) fn told(&self, why: Closed) -> Closed {
         match (why, self.cold().and_then(|cold| cold.soft_error)) {
             (
                 Closed::TimedOut,
                 Some(SoftError::NetworkUnreachable | SoftError::HostUnreachable),
             ) => Closed::Unreachable,
+            // To its application it was open.
+            (Closed::Refused, _) if self.is_early() => Closed::Reset,
             _ => why,
         }
     }

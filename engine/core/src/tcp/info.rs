@@ -38,6 +38,8 @@ pub struct Info {
     pub timestamps: bool,
     /// Selective acknowledgments were negotiated (RFC 2018).
     pub sack: bool,
+    /// The data of a SYN was taken, this side's or the peer's (RFC 7413).
+    pub syn_data: bool,
     /// Snd.Wind.Shift and Rcv.Wind.Shift (RFC 7323 section 2.3); both are zero where
     /// windows are not scaled.
     pub scales: (u8, u8),
@@ -93,6 +95,7 @@ impl Shared {
             probes: tcb.watch().probes(),
             timestamps: tcb.is(TcbFlags::TIMESTAMPS),
             sack: tcb.is(TcbFlags::SACK),
+            syn_data: tcb.is(TcbFlags::SYN_DATA),
             scales: (tcb.snd_scale(), tcb.rcv_scale()),
             rto: tcb.rtt.rto(self.config.rto, tcb.backoff),
             srtt: tcb.rtt.smoothed(),

@@ -76,8 +76,10 @@ impl Tcp {
         let connection = match self.lookup(&segment.key) {
             Some(Flow::Connection(index)) => Ok(Some(index)),
             Some(Flow::HalfOpen(index)) => self.input_half_open(cx, index, segment),
-            Some(Flow::TimeWait(index)) => self.input_time_wait(cx, index, segment).map(|()| None),
-            None => self.input_no_connection(cx, segment),
+            Some(Flow::TimeWait(index)) => self
+                .input_time_wait(cx, index, segment, &mut frame)
+                .map(|()| None),
+            None => self.input_no_connection(cx, segment, &mut frame),
         };
         let outcome = connection.and_then(|connection| match connection {
             Some(index) => self.input_connection(cx, index, segment, &mut frame),
@@ -145,7 +147,7 @@ impl Shared {
             ..
         } = segment.header;
         let has_ack = flags.contains(Flags::ACK);
-        if has_ack && (ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_nxt)) {
+        if has_ack && !tcb.is_syn_acked(ack) {
             if !flags.contains(Flags::RST) {
                 self.send_reset(tcb.key, ack, None);
                 if tcb.backoff == 0 {
@@ -181,7 +183,9 @@ impl Shared {
             return Ok(Verdict::Stays);
         }
         self.take_ecn_answer(tcb, flags);
+        self.take_fast_open_answer(cx.now, tcb, &options, ack);
         self.establish(cx.now, tcb, Event::SynAck, options.timestamps);
+        self.take_ack_of_syn_data(cx, index, tcb, ack);
         self.acknowledge(cx, index, tcb);
         self.notify(index, tcb, Events::CONNECTED);
         // Data and FIN beside the SYN start one number after it.
@@ -209,6 +213,9 @@ impl Shared {
         segment: &Segment,
         frame: &mut Option<Frame>,
     ) -> Step<Verdict> {
+        if self.is_early_syn_again(index, tcb, &segment.header) {
+            return Err(DropReason::Duplicate);
+        }
         self.check_sequence(cx, index, tcb, segment)?;
         tcb.heard();
         if segment.header.flags.contains(Flags::RST) {
@@ -312,12 +319,15 @@ impl Shared {
             return Err(DropReason::NoAck);
         }
         if tcb.state == State::SynReceived {
-            if ack.precedes_or_is(tcb.snd_una) || ack.follows(tcb.snd_nxt) {
+            if !tcb.is_syn_acked(ack) {
                 self.send_reset(tcb.key, ack, None);
                 return Err(DropReason::BadAck);
             }
             self.establish(cx.now, tcb, Event::AckOfSyn, options.timestamps);
-            self.notify(index, tcb, Events::CONNECTED);
+            if tcb.is(TcbFlags::ACTIVE) {
+                self.take_ack_of_syn_data(cx, index, tcb, ack);
+                self.notify(index, tcb, Events::CONNECTED);
+            }
         }
         // RFC 9293 section 3.10.7.4, MAY-12.
         // RFC 5961 section 5.2: SND.UNA - MAX.SND.WND =< SEG.ACK =< SND.NXT.

@@ -174,7 +174,7 @@ impl Tcp {
         }
         if matches!(tcb.state, State::SynSent | State::SynReceived) {
             ensure(
-                is_waiting || tcb.timer != Timer::Idle,
+                is_waiting || tcb.timer != Timer::Idle || tcb.awaits_data(),
                 "an opening connection has a timer",
             )?;
         }

@@ -13,6 +13,7 @@ use super::state::State;
 use super::transitions::{Action, Event};
 use super::{ConnectionId, Cx, OptionError, Segment, SocketOption, SocketOptions, Tcp};
 use crate::flow::FlowKey;
+use crate::frame::Frame;
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::tcp::Flags;
@@ -123,6 +124,7 @@ impl Tcp {
             return;
         };
         self.shared.settings.release(listener.settings);
+        self.shared.fast_open.issuer.forget(id);
         for waiting in listener.accept_queue {
             if self.connection(waiting).is_some() {
                 self.abort(cx, waiting.index);
@@ -169,6 +171,7 @@ impl Tcp {
         &mut self,
         cx: &mut Cx,
         segment: &Segment,
+        frame: &mut Option<Frame>,
     ) -> Result<Option<u32>, DropReason> {
         let flags = segment.header.flags;
         let listener = self.listener_for(&segment.key);
@@ -183,9 +186,9 @@ impl Tcp {
         };
         let state = listener.map_or(State::Closed, |_| State::Listen);
         match (state.on(event).action, listener) {
-            (Action::SendSynAck, Some(listener)) => {
-                self.receive_syn(cx, listener, segment).map(|()| None)
-            }
+            (Action::SendSynAck, Some(listener)) => self
+                .receive_syn(cx, listener, segment, frame)
+                .map(|()| None),
             (Action::SendReset, Some(listener)) => {
                 self.accept_cookie(cx, listener, segment).map(Some)
             }
@@ -227,6 +230,9 @@ impl Tcp {
         id: ListenerId,
         option: SocketOption,
     ) -> Result<(), OptionError> {
+        if matches!(option, SocketOption::FastOpenConnect(_)) {
+            return Err(OptionError::Invalid);
+        }
         let listener = self
             .listeners
             .get_mut(usize::from(id.0))

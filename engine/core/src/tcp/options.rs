@@ -43,6 +43,13 @@ pub struct SocketOptions {
     /// TCP_DEFER_ACCEPT: a connection without data is not accepted for so long;
     /// zero is off.
     pub defer_accept: Duration,
+    /// TCP_FASTOPEN of a listener (RFC 7413): a SYN that brings data and a good cookie
+    /// is accepted before its handshake is complete, and so many may wait for its end
+    /// at a time. 0 is off. The data of a SYN may come twice.
+    pub fast_open: u16,
+    /// TCP_FASTOPEN_CONNECT: where the server gave a cookie before, the SYN waits for
+    /// what is sent first, and takes along what fits. The server may get it twice.
+    pub fast_open_connect: bool,
     /// TCP_SYNCNT: SYN retransmissions; none is the shard's
     /// [`syn_retransmits_max`](TcpConfig::syn_retransmits_max).
     pub syn_count: Option<u8>,
@@ -83,6 +90,8 @@ impl Default for SocketOptions {
             linger: None,
             linger2: None,
             defer_accept: Duration::ZERO,
+            fast_open: 0,
+            fast_open_connect: false,
             syn_count: None,
             max_segment: None,
             congestion: None,
@@ -122,6 +131,10 @@ pub enum SocketOption {
     Linger2(Duration),
     /// TCP_DEFER_ACCEPT, of a listener.
     DeferAccept(Duration),
+    /// TCP_FASTOPEN, of a listener: at most so many that are not complete; 0 is off.
+    FastOpen(u16),
+    /// TCP_FASTOPEN_CONNECT, before the connect.
+    FastOpenConnect(bool),
     /// TCP_SYNCNT, 1 to 127.
     SynCount(u8),
     /// TCP_MAXSEG, 88 to 32,767.
@@ -146,8 +159,8 @@ pub enum OptionError {
     /// EBADF: no such connection or listener.
     #[error("no such socket (EBADF)")]
     BadDescriptor,
-    /// EINVAL: no value of this option.
-    #[error("no value of this option (EINVAL)")]
+    /// EINVAL: no value of this option, or it is too late for it.
+    #[error("no value of this option, or too late for it (EINVAL)")]
     Invalid,
     /// ENOBUFS: the shard has no room for another set of options.
     #[error("no room for another set of options (ENOBUFS)")]
@@ -191,6 +204,8 @@ impl SocketOptions {
             SocketOption::Linger(length) => self.linger = length,
             SocketOption::Linger2(length) => self.linger2 = positive(length),
             SocketOption::DeferAccept(length) => self.defer_accept = length,
+            SocketOption::FastOpen(limit) => self.fast_open = limit,
+            SocketOption::FastOpenConnect(on) => self.fast_open_connect = on,
             SocketOption::MaxSegment(mss @ MSS_FLOOR..=0x7fff) => self.max_segment = Some(mss),
             SocketOption::MaxSegment(_) | SocketOption::Ttl(0) => return invalid,
             SocketOption::Congestion(algorithm) => self.congestion = Some(algorithm),

@@ -32,7 +32,7 @@ struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A SYN, alone or with ACK.
+    /// A SYN, with ACK or not. Its data is the start of the send queue.
     Syn,
     /// Data or FIN at SND.NXT.
     New,
@@ -159,7 +159,7 @@ impl Shared {
     /// What to send next; none when nothing may leave.
     fn plan(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
         if matches!(tcb.state, State::SynSent | State::SynReceived) {
-            return self.plan_syn(tcb);
+            return self.plan_opening(now, tcb);
         }
         if tcb.is(TcbFlags::PROBE_DUE) {
             let usable = tcb.snd_wnd.clamp(1, u32::from(tcb.mss));
@@ -220,6 +220,19 @@ impl Shared {
         Some(self.plan_segment(tcb, sent.seq, sent.end, Kind::Again(name)))
     }
 
+    /// The SYN, with what it takes along, or the SYN-ACK; behind that, what answers the
+    /// data of an early connection (RFC 7413 section 4.2.2), but for its FIN.
+    fn plan_opening(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
+        if tcb.awaits_data() {
+            return None;
+        }
+        let plan = self.plan_syn(tcb);
+        if plan.is_none() && tcb.is_early() && tcb.unsent() > 0 {
+            return self.plan_new(now, tcb);
+        }
+        plan
+    }
+
     fn plan_syn(&self, tcb: &Tcb) -> Option<Plan> {
         let flags = if tcb.state == State::SynSent {
             Flags::SYN
@@ -228,9 +241,13 @@ impl Shared {
         };
         if tcb.is(TcbFlags::SYN_DUE) {
             return Some(Plan {
-                seq: tcb.snd_una,
+                seq: if tcb.is_early() {
+                    tcb.snd_una.back(1)
+                } else {
+                    tcb.snd_una
+                },
                 flags,
-                len: 0,
+                len: tcb.with_syn().0,
                 kind: Kind::Syn,
             });
         }
@@ -307,7 +324,7 @@ impl Shared {
         if reaches_end && len > 0 {
             flags = flags | Flags::PSH;
         }
-        if reaches_end && tcb.is(TcbFlags::FIN_QUEUED) {
+        if reaches_end && tcb.is(TcbFlags::FIN_QUEUED) && tcb.state.is_synchronized() {
             flags = flags | Flags::FIN;
         }
         Plan {
@@ -330,27 +347,22 @@ impl Shared {
             return header;
         }
         let mut options = self.syn_options(now, &tcb.key, &tcb.settings);
+        options.fast_open = tcb.with_syn().1;
         if tcb.state == State::SynReceived {
             // A SYN-ACK takes up only what the peer's SYN offered.
-            options.window_scale = options.window_scale.filter(|_| tcb.rcv_scale() > 0);
+            let is_scaled = tcb.rcv_scale() > 0 || tcb.snd_scale() > 0;
+            options.window_scale = options.window_scale.filter(|_| is_scaled);
             options.sack_permitted = tcb.is(TcbFlags::SACK);
             options.timestamps = tcb
                 .is(TcbFlags::TIMESTAMPS)
                 .then(|| self.timestamps(now, tcb.ts_recent));
         }
-        let ack = if tcb.state == State::SynReceived {
-            tcb.rcv_nxt
+        let (ack, window) = if tcb.state == State::SynReceived {
+            (tcb.rcv_nxt, self.advertise_unscaled(tcb))
         } else {
-            Seq(0)
+            (Seq(0), self.syn_window(&tcb.settings))
         };
-        header(
-            tcb.key,
-            plan.flags,
-            plan.seq,
-            ack,
-            self.syn_window(&tcb.settings),
-            options,
-        )
+        header(tcb.key, plan.flags, plan.seq, ack, window, options)
     }
 
     /// The ECN codepoint of a segment and the flags that it has besides.
@@ -369,10 +381,16 @@ impl Shared {
             tcb.unset(TcbFlags::ACK_NOW);
             tcb.unset(TcbFlags::ACK_DELAYED);
         }
-        let is_control = plan.flags.contains(Flags::SYN) || plan.flags.contains(Flags::FIN);
-        let end = plan.seq + plan.len + u32::from(is_control);
+        let end = match plan.kind {
+            // Its data is not sent before the SYN-ACK says so.
+            Kind::Syn => plan.seq + 1,
+            _ => plan.seq + plan.len + u32::from(plan.flags.contains(Flags::FIN)),
+        };
         match plan.kind {
-            Kind::Syn => tcb.unset(TcbFlags::SYN_DUE),
+            Kind::Syn => {
+                tcb.unset(TcbFlags::SYN_DUE);
+                Self::note_syn_data(tcb, plan.len);
+            }
             Kind::Probe => {
                 tcb.unset(TcbFlags::PROBE_DUE);
                 self.stats.window_probes += 1;
@@ -381,6 +399,11 @@ impl Shared {
         }
         if end == plan.seq {
             return;
+        }
+        if plan.kind == Kind::Syn && tcb.is_early() {
+            // Its SYN-ACK is not in the scoreboard.
+            let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
+            return tcb.arm(Timer::Retransmit, now, rto);
         }
         self.record(now, tcb, plan, end);
         if plan.kind == Kind::New {
@@ -421,7 +444,8 @@ impl Shared {
         if end.follows(new_from) {
             flight.push(new_from, end, now_us);
             tcb.snd_nxt = end;
-            self.stats.bytes_sent += u64::from(plan.len.min(end.bytes_since(new_from)));
+            let data = if plan.kind == Kind::Syn { 0 } else { plan.len };
+            self.stats.bytes_sent += u64::from(data.min(end.bytes_since(new_from)));
         }
         self.note_sent(now, tcb, end.bytes_since(seq), is_again);
     }

@@ -341,6 +341,15 @@ impl Shared {
         field
     }
 
+    /// The window field of a SYN-ACK, which is never scaled (RFC 7323 section 2.2).
+    pub(crate) fn advertise_unscaled(&self, tcb: &mut Tcb) -> u16 {
+        let space = self.receive_limit(tcb).saturating_sub(tcb.receive_queued);
+        let field = u16::try_from(space).unwrap_or(u16::MAX);
+        tcb.rcv_edge = tcb.rcv_edge.max(tcb.rcv_nxt + u32::from(field));
+        tcb.last_ack_sent = tcb.rcv_nxt;
+        field
+    }
+
     /// What can be received now, as far as the window field can tell it.
     pub(crate) fn space(&self, tcb: &Tcb) -> u32 {
         let most = u32::from(u16::MAX) << tcb.rcv_scale();

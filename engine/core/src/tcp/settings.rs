@@ -105,13 +105,20 @@ impl Settings {
 }
 
 impl Tcp {
-    /// Sets an option of a connection; what waits for it leaves now.
+    /// Sets an option of a connection; what waits for it leaves now. Those of Fast
+    /// Open come too late: the connection is open, or about to be.
     pub(crate) fn set_option(
         &mut self,
         now: Instant,
         id: ConnectionId,
         option: SocketOption,
     ) -> Result<(), OptionError> {
+        if matches!(
+            option,
+            SocketOption::FastOpen(_) | SocketOption::FastOpenConnect(_)
+        ) {
+            return Err(OptionError::Invalid);
+        }
         let Tcp {
             connections,
             shared,

@@ -111,6 +111,7 @@ impl Tcp {
             sack_permitted: extras.sack_permitted,
             ecn: extras.ecn,
             acked: false,
+            owes_cookie: false,
             listener: id,
             retransmits: 0,
         };

@@ -74,6 +74,8 @@ flags! {
     LINGERS = 24;
     /// The application closed the receiving side (SHUT_RD).
     READ_CLOSED = 25;
+    /// The data of the SYN was taken, ours or the peer's (RFC 7413).
+    SYN_DATA = 26;
 }
 
 /// What the application is to be told, a bit each.

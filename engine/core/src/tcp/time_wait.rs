@@ -14,6 +14,7 @@ use super::tcb::{Tcb, TcbFlags};
 use super::transitions::{Action, Event};
 use super::{Cx, Flow, Segment, Tcp};
 use crate::flow::FlowKey;
+use crate::frame::Frame;
 use crate::seq::Seq;
 use crate::slab::Slab;
 use crate::stats::DropReason;
@@ -220,6 +221,7 @@ impl Tcp {
         cx: &mut Cx,
         index: u32,
         segment: &Segment,
+        frame: &mut Option<Frame>,
     ) -> Result<(), DropReason> {
         let Some(record) = self.time_wait.get(index) else {
             return Ok(());
@@ -233,7 +235,7 @@ impl Tcp {
             Action::Reopen if self.listener_for(&segment.key).is_some() => {
                 self.shared.stats.time_wait_reused += 1;
                 self.forget_time_wait(index);
-                return self.input_no_connection(cx, segment).map(|_| ());
+                return self.input_no_connection(cx, segment, frame).map(|_| ());
             }
             _ => {}
         }

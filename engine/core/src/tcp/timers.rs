@@ -159,8 +159,10 @@ impl Shared {
         if tcb.backoff >= R1 {
             self.silent.push(tcb.key.remote);
         }
+        self.doubt_fast_open(cx.now, tcb);
         tcb.backoff = tcb.backoff.saturating_add(1);
         if is_opening {
+            self.stats.syn_ack_retransmits += u64::from(tcb.is_early());
             tcb.set(TcbFlags::SYN_DUE);
         } else {
             self.lose_all(cx.now, tcb);

@@ -188,7 +188,11 @@ impl Shared {
         }
         let options = self.options(tcb);
         if matches!(tcb.state, State::SynSent | State::SynReceived) {
-            let limit = options.syn_count.unwrap_or(self.config.syn_retransmits_max);
+            let limit = if tcb.is_early() {
+                self.config.syn_ack_retransmits_max
+            } else {
+                options.syn_count.unwrap_or(self.config.syn_retransmits_max)
+            };
             return tcb.backoff >= limit;
         }
         options.user_timeout.is_none() && tcb.backoff >= self.config.retransmits_max

@@ -1,5 +1,6 @@
 //! TCP headers and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018).
 
+use super::fast_open::FastOpenCookie;
 use super::ip::{PROTOCOL_TCP, pseudo_header};
 use super::{ChecksumPolicy, Malformed, put_u16, put_u32, u16_at, u32_at};
 use crate::seq::Seq;
@@ -170,6 +171,8 @@ pub struct Options {
     pub sack_permitted: bool,
     /// Selective acknowledgments; on no SYN.
     pub sack: SackBlocks,
+    /// Fast Open (RFC 7413); on no segment but a SYN.
+    pub fast_open: Option<FastOpenCookie>,
     /// How they are written; what was read tells nothing of it.
     pub order: OptionOrder,
 }
@@ -219,13 +222,18 @@ impl Options {
                     echo: u32_at(value, 4),
                 });
             }
+            (FastOpenCookie::KIND, value) => self.fast_open = FastOpenCookie::new(value),
             _ => {}
         }
     }
 
     /// Bytes that the options take, padded to whole words.
     #[inline]
-    fn len(&self) -> usize {
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "nobody asks whether there are any"
+    )]
+    pub fn len(&self) -> usize {
         let middle = match (self.timestamps, self.sack_permitted) {
             (Some(_), _) => 12,
             (None, true) => 4,
@@ -235,6 +243,7 @@ impl Options {
             + middle
             + 4 * usize::from(self.window_scale.is_some())
             + self.sack.padded_len()
+            + self.fast_open.map_or(0, |cookie| cookie.padded_len())
     }
 
     /// Writes the options, each group a number of words. Only on a SYN is there
@@ -254,6 +263,20 @@ impl Options {
             self.emit_window_scale(&mut words);
         }
         self.emit_sack(&mut words);
+        self.emit_fast_open(&mut words);
+    }
+
+    #[inline]
+    fn emit_fast_open(&self, words: &mut Words) {
+        if let Some(cookie) = self.fast_open {
+            let mut option = [kind::NOP; 20];
+            let value = cookie.as_slice();
+            let len = 2 + value.len();
+            option[0] = FastOpenCookie::KIND;
+            option[1] = u8::try_from(len).unwrap_or(0);
+            option[2..len].copy_from_slice(value);
+            words.put(&option[..cookie.padded_len()]);
+        }
     }
 
     #[inline]
@@ -299,7 +322,14 @@ impl Options {
             }
             (None, OptionOrder::FreeBsd) => {
                 words.put(&SACK_PERMITTED);
-                words.put(&[kind::END; 2]); // MUST-69
+                // MUST-69: what follows an end is not read.
+                words.put(
+                    &[if self.fast_open.is_some() {
+                        kind::NOP
+                    } else {
+                        kind::END
+                    }; 2],
+                );
             }
         }
     }
@@ -430,9 +460,10 @@ mod tests {
             any::<bool>(),
             any::<bool>(),
             prop::collection::vec(any::<(u32, u32)>(), 0..=2),
+            prop::option::of(prop::collection::vec(any::<u8>(), 0..=16)),
         )
             .prop_map(
-                |(mss, window_scale, timestamps, sack_permitted, freebsd, blocks)| {
+                |(mss, window_scale, timestamps, sack_permitted, freebsd, blocks, cookie)| {
                     let mut sack = SackBlocks::default();
                     for (left, right) in blocks {
                         sack.push(SackBlock {
@@ -446,6 +477,10 @@ mod tests {
                         timestamps: timestamps.map(|(value, echo)| Timestamps { value, echo }),
                         sack_permitted,
                         sack,
+                        // Cookies are on SYNs, and blocks are not.
+                        fast_open: cookie
+                            .filter(|_| sack.is_empty())
+                            .and_then(|cookie| FastOpenCookie::new(&cookie)),
                         // Blocks are on no SYN, and only a SYN is written in another order.
                         order: if freebsd && sack.is_empty() {
                             OptionOrder::FreeBsd
@@ -497,7 +532,8 @@ mod tests {
             let expected = usize::from(o.mss.is_some()) + usize::from(o.window_scale.is_some())
                 + usize::from(o.timestamps.is_some()) + usize::from(o.sack_permitted)
                 + usize::from(!o.sack.is_empty());
-            prop_assert_eq!(known, expected);
+            // It reads options up to the first that it does not know: the last here.
+            prop_assert_eq!(known, expected + usize::from(o.fast_open.is_some()));
             for option in theirs.options_iterator() {
                 if let Ok(etherparse::TcpOptionElement::SelectiveAcknowledgement(first, rest)) = option {
                     let theirs = std::iter::once(first).chain(rest.into_iter().flatten());
@@ -534,6 +570,7 @@ mod tests {
                 }; SackBlocks::MAX],
                 len: 0,
             },
+            fast_open: None,
             order: OptionOrder::Linux,
         },
     };
@@ -581,6 +618,24 @@ mod tests {
                 ..PLAIN
             };
             assert_eq!(&segment(&header, b"")[HEADER_LEN..], expected);
+        }
+    }
+
+    /// RFC 7413 section 4.1.1: a request, and cookies of each length; what can't be one
+    /// is as an option that nobody knows.
+    #[test]
+    fn fast_open_cookies_are_even_and_of_4_to_16_bytes() {
+        for len in 0..=20_u8 {
+            let value: Vec<u8> = (0..len).collect();
+            let mut option = vec![FastOpenCookie::KIND, 2 + len];
+            option.extend(&value);
+            let read = Options::parse(&option).unwrap().fast_open;
+            let is_one = len == 0 || (4..=16).contains(&len) && len % 2 == 0;
+            assert_eq!(read.is_some(), is_one, "{len}");
+            if let Some(cookie) = read {
+                assert_eq!(cookie.as_slice(), value);
+                assert_eq!(cookie.is_request(), len == 0);
+            }
         }
     }
 

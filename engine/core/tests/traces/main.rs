@@ -13,6 +13,7 @@ mod cells;
 mod close;
 mod data;
 mod ecn;
+mod fast_open;
 mod hostile;
 mod ipv4;
 mod loss;

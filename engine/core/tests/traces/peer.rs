@@ -15,6 +15,7 @@ use ringmill_core::wire::checksum::Sum;
 use ringmill_core::wire::ethernet::{
     self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress,
 };
+use ringmill_core::wire::fast_open::FastOpenCookie;
 use ringmill_core::wire::icmpv6::{self, Message};
 use ringmill_core::wire::tcp::{Flags, Header, Options, SackBlock, SackBlocks, Timestamps};
 use ringmill_core::wire::{ChecksumPolicy, arp, ip, ipv4, ipv6, ndp};
@@ -183,6 +184,11 @@ impl Seg {
     }
     pub(crate) fn ts(mut self, value: u32, echo: u32) -> Seg {
         self.options.timestamps = Some(Timestamps { value, echo });
+        self
+    }
+    /// The Fast Open option: a cookie, or a request where it is empty.
+    pub(crate) fn cookie(mut self, cookie: &[u8]) -> Seg {
+        self.options.fast_open = FastOpenCookie::new(cookie);
         self
     }
     pub(crate) fn sack_ok(mut self) -> Seg {

@@ -8,6 +8,7 @@ mod cells;
 mod close;
 mod data;
 mod ecn;
+mod fast_open;
 mod hostile;
 mod ipv6;
 mod loss;

@@ -1,6 +1,6 @@
 //! The engine on a thread of its own, and sockets to use it from others.
 
-use crate::host::{Family, Host, PORT, Socket, look};
+use crate::host::{FAST_OPENS, Family, Host, PORT, Socket, look};
 use ringmill::clock::Clock;
 use ringmill::netns::Namespace;
 use ringmill::{Interface, Owned, Steering, XdpConfig, XdpDriver, XdpMode};
@@ -109,7 +109,10 @@ impl Engine {
         let thread = std::thread::spawn(move || run(config, driver, pool, &called, steering));
         let line = Line(calls);
         let listener = line.call(move |_, sockets| {
-            let options = SocketOptions::default();
+            let options = SocketOptions {
+                fast_open: FAST_OPENS,
+                ..SocketOptions::default()
+            };
             sockets.listen(None, PORT, 256, options).unwrap()
         });
         Engine {
@@ -122,6 +125,32 @@ impl Engine {
 
     fn line(&self) -> &Line {
         self.line.as_ref().unwrap()
+    }
+
+    /// Connects, sends `bytes` in the same step, and waits for the connection.
+    fn open(
+        &self,
+        to: SocketAddr,
+        options: SocketOptions,
+        bytes: &[u8],
+    ) -> io::Result<Box<dyn Socket>> {
+        let line = self.line().clone();
+        let bytes: Arc<[u8]> = bytes.into();
+        let id = line.call(move |_, sockets| {
+            let id = sockets.connect(to, 0, options).expect("a port is free");
+            assert_eq!(sockets.send(id, &bytes), Ok(bytes.len()));
+            id
+        });
+        let outcome = look(|| {
+            line.call(move |memory, _| {
+                if memory.closed.contains_key(&id) {
+                    return Some(Err(memory.reason(id)));
+                }
+                memory.connected.contains(&id).then_some(Ok(()))
+            })
+        });
+        outcome.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
+        Ok(Box::new(EngineSocket { line, id }))
     }
 }
 
@@ -183,19 +212,15 @@ impl Host for Engine {
     }
 
     fn connect(&self, to: SocketAddr) -> io::Result<Box<dyn Socket>> {
-        let line = self.line().clone();
-        let id = line.call(move |_, sockets| sockets.connect(to, 0, SocketOptions::default()));
-        let id = id.expect("a port is free");
-        let outcome = look(|| {
-            line.call(move |memory, _| {
-                if memory.closed.contains_key(&id) {
-                    return Some(Err(memory.reason(id)));
-                }
-                memory.connected.contains(&id).then_some(Ok(()))
-            })
-        });
-        outcome.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
-        Ok(Box::new(EngineSocket { line, id }))
+        self.open(to, SocketOptions::default(), &[])
+    }
+
+    fn connect_with(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Socket>> {
+        let options = SocketOptions {
+            fast_open_connect: true,
+            ..SocketOptions::default()
+        };
+        self.open(to, options, bytes)
     }
 
     fn accept(&self, family: Family) -> Box<dyn Socket> {
@@ -296,6 +321,12 @@ impl Socket for EngineSocket {
         let id = self.id;
         self.line
             .call(move |_, sockets| sockets.receive(id).is_ok_and(|bytes| !bytes.is_empty()))
+    }
+
+    fn took_syn_data(&self) -> bool {
+        let id = self.id;
+        let info = self.line.call(move |_, sockets| sockets.info(id));
+        info.is_some_and(|info| info.syn_data)
     }
 
     fn state(&self) -> Option<State> {

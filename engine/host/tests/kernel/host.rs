@@ -27,6 +27,8 @@ pub(crate) trait Socket: Send + Sync {
     fn is_readable(&self) -> bool;
     /// Its state, while there is a record of it.
     fn state(&self) -> Option<State>;
+    /// The data of a SYN was taken, this side's or the peer's (RFC 7413).
+    fn took_syn_data(&self) -> bool;
 
     /// Everything to the end of the stream.
     fn receive_to_end(&self) -> io::Result<Vec<u8>> {
@@ -55,8 +57,11 @@ impl Family {
     }
 }
 
-/// Where each host listens.
+/// Where each host listens, with Fast Open.
 pub(crate) const PORT: u16 = 7_000;
+
+/// How many connections may be opened by Fast Open and not be complete.
+pub(crate) const FAST_OPENS: u16 = 64;
 
 /// One end of the wire.
 pub(crate) trait Host: Sync {
@@ -64,6 +69,8 @@ pub(crate) trait Host: Sync {
     fn address(&self, family: Family) -> IpAddr;
     /// Opens a connection.
     fn connect(&self, to: SocketAddr) -> io::Result<Box<dyn Socket>>;
+    /// Opens a connection and sends `bytes`: with the SYN, where Fast Open can.
+    fn connect_with(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Socket>>;
     /// The next connection that was opened to this end.
     fn accept(&self, family: Family) -> Box<dyn Socket>;
     /// The states of all connections that there is a record of.

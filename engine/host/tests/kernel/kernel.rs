@@ -1,12 +1,13 @@
 //! The kernel's sockets, and its records of them as /proc shows them.
 
-use crate::host::{Family, Host, PATIENCE, PORT, Socket, look};
+use crate::host::{FAST_OPENS, Family, Host, PATIENCE, PORT, Socket, look};
 use ringmill::netns::Namespace;
 use ringmill_core::tcp::State;
+use socket2::{Domain, Type};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 
 /// The kernel inside one namespace, listening.
 pub(crate) struct Kernel<'a> {
@@ -21,6 +22,8 @@ impl<'a> Kernel<'a> {
         let bind = |&address: &IpAddr| {
             let listener = TcpListener::bind((address, PORT)).unwrap();
             listener.set_nonblocking(true).unwrap();
+            let limit = libc::c_int::from(FAST_OPENS);
+            set_option(&listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, &limit);
             listener
         };
         let listeners = namespace.within(|| addresses.iter().map(bind).collect());
@@ -46,6 +49,20 @@ impl Host for Kernel<'_> {
         let connect = || TcpStream::connect_timeout(&to, PATIENCE);
         let stream = self.namespace.within(connect).unwrap()?;
         Ok(KernelSocket::of(stream))
+    }
+
+    fn connect_with(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<Box<dyn Socket>> {
+        let connect = || {
+            let socket = socket2::Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            let on: libc::c_int = 1;
+            set_option(&socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, &on);
+            socket.connect(&to.into())?;
+            let stream = TcpStream::from(socket);
+            (&stream).write_all(bytes)?;
+            Ok(stream)
+        };
+        let stream: io::Result<TcpStream> = self.namespace.within(connect).unwrap();
+        Ok(KernelSocket::of(stream?))
     }
 
     fn accept(&self, family: Family) -> Box<dyn Socket> {
@@ -97,18 +114,7 @@ impl Socket for KernelSocket {
             l_onoff: 1,
             l_linger: 0,
         };
-        let size = libc::socklen_t::try_from(size_of_val(&linger)).unwrap();
-        // SAFETY: the option is read from a structure that it has the layout of.
-        let status = unsafe {
-            libc::setsockopt(
-                self.0.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_LINGER,
-                (&raw const linger).cast(),
-                size,
-            )
-        };
-        assert_eq!(status, 0, "SO_LINGER");
+        set_option(&self.0, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
     }
 
     fn is_readable(&self) -> bool {
@@ -116,22 +122,51 @@ impl Socket for KernelSocket {
     }
 
     fn state(&self) -> Option<State> {
-        // The first byte of struct tcp_info is the state; a short answer is cut.
-        let mut state = 0_u8;
-        let mut size = 1;
-        // SAFETY: the answer goes into one byte, as `size` says.
+        Some(numbered(self.info().0))
+    }
+
+    fn took_syn_data(&self) -> bool {
+        self.info().1 & TCPI_OPT_SYN_DATA != 0
+    }
+}
+
+/// Of tcpi_options (linux/tcp.h).
+const TCPI_OPT_SYN_DATA: u8 = 32;
+
+impl KernelSocket {
+    /// The state and the options of struct tcp_info, its first byte and its sixth.
+    fn info(&self) -> (u8, u8) {
+        let mut info = [0_u8; 8];
+        let mut size = 8;
+        // SAFETY: the answer goes into eight bytes, as `size` says; it is cut there.
         let status = unsafe {
             libc::getsockopt(
                 self.0.as_raw_fd(),
                 libc::IPPROTO_TCP,
                 libc::TCP_INFO,
-                (&raw mut state).cast(),
+                (&raw mut info).cast(),
                 &raw mut size,
             )
         };
         assert_eq!(status, 0, "TCP_INFO");
-        Some(numbered(state))
+        (info[0], info[5])
     }
+}
+
+/// Sets an option that the standard library has no name for.
+fn set_option<T>(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, value: &T) {
+    let size = libc::socklen_t::try_from(size_of::<T>()).unwrap();
+    // SAFETY: the option is read from a value of this size, which is of its type.
+    let status = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const *value).cast(),
+            size,
+        )
+    };
+    assert_eq!(status, 0, "option {name}");
 }
 
 /// States by the kernel's numbers (net/tcp_states.h).

@@ -89,6 +89,9 @@ impl Lab {
         // That must not end TIME-WAIT (RFC 1337); the engine has it so anyway.
         let rfc_1337 = || fs::write("/proc/sys/net/ipv4/tcp_rfc1337", "1");
         kernel.within(rfc_1337).unwrap().unwrap();
+        // Fast Open as client and as server.
+        let fast_open = || fs::write("/proc/sys/net/ipv4/tcp_fastopen", "3");
+        kernel.within(fast_open).unwrap().unwrap();
         Some(Lab {
             engine,
             kernel,

@@ -15,6 +15,7 @@
 mod content;
 mod endings;
 mod engine;
+mod fast_open;
 mod host;
 mod kernel;
 mod lab;
