@@ -62,17 +62,11 @@ impl Tcp {
     /// ABORT (RFC 9293 section 3.10.5): a RST where the peer knows of us, and
     /// everything of the connection is gone.
     pub(crate) fn abort(&mut self, cx: &mut Cx, index: u32) {
-        self.end_by(cx, index, Event::Abort);
-    }
-
-    /// Ends a connection that nobody will ask for any more, by an event that may
-    /// owe the peer a RST.
-    pub(crate) fn end_by(&mut self, cx: &mut Cx, index: u32, event: Event) {
         let Some(tcb) = self.connections.get_mut(index) else {
             return;
         };
         tcb.set(TcbFlags::ORPHAN);
-        if tcb.on(event) == Action::SendReset {
+        if tcb.on(Event::Abort) == Action::SendReset {
             self.shared.reset_connection(cx.now, tcb);
         }
         self.finish(cx, index, Closed::Aborted);

@@ -89,11 +89,10 @@ impl Shared {
             return;
         }
         let window = tcb.congestion.cwnd;
-        let mss = tcb.mss;
+        let (congested, mss) = (self.congested(tcb).min(window), tcb.mss);
         if let Some(cold) = tcb.cold.as_deref_mut() {
-            let flight = nxt.bytes_since(una).min(window);
             tcb.congestion
-                .on_congestion(algorithm, &mut cold.growth, flight, mss);
+                .on_congestion(algorithm, &mut cold.growth, congested, mss);
         }
         tcb.congestion.cwnd = window.min(tcb.congestion.ssthresh);
         tcb.set(TcbFlags::CWR_DUE);

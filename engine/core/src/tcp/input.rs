@@ -120,7 +120,10 @@ impl Tcp {
             Ok(Verdict::Ends(Closed::Normally)) => self.end_normally(cx, index),
             Ok(Verdict::Ends(why)) => self.finish(cx, index, why),
             Ok(Verdict::Aborts(reason)) => {
-                self.end_by(cx, index, Event::TextAfterClose);
+                if tcb.on(Event::TextAfterClose) == Action::SendReset {
+                    shared.reset_text(cx.now, tcb, segment);
+                }
+                self.finish(cx, index, Closed::Aborted);
                 return Err(reason);
             }
         }

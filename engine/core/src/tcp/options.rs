@@ -295,6 +295,14 @@ pub struct TcpConfig {
     pub option_order: OptionOrder,
     /// Bounds of the retransmission timeout (RFC 6298).
     pub rto: RtoBounds,
+    /// No tail loss probe comes sooner. RFC 8985 section 7.2 has no such bound; twice
+    /// the round trip of a local link is less than a busy peer's turn of the
+    /// processor, and every probe then sends again what has arrived.
+    pub tail_probe_min: Duration,
+    /// CUBIC lowers its window to a share of itself, which RFC 9438 section 4.6 lets
+    /// who keeps a window from growing that is not in use; else to a share of what is
+    /// in flight.
+    pub cubic_from_cwnd: bool,
     /// A delayed ACK waits this long; less than 0.5 s (RFC 9293, MUST-40).
     pub delayed_ack: Duration,
     /// Segments of a new connection that are acknowledged without delay, so that
@@ -343,6 +351,8 @@ impl Default for TcpConfig {
             mtu_probing: true,
             option_order: OptionOrder::Linux,
             rto: RtoBounds::default(),
+            tail_probe_min: Duration::from_millis(10),
+            cubic_from_cwnd: false,
             delayed_ack: Duration::from_millis(40),
             quick_acks: 0,
             msl: Duration::from_secs(30),

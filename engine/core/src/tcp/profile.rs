@@ -53,6 +53,9 @@ impl Profile {
                     min_variation: Duration::from_millis(200),
                     ..RtoBounds::default()
                 },
+                // TCP_TIMEOUT_MIN
+                tail_probe_min: Duration::from_millis(2),
+                cubic_from_cwnd: true,
                 slow_start_limit: u32::MAX,
                 ..ringmill
             },

@@ -14,7 +14,7 @@
 //! and RFC 3708, take back what was not needed.
 
 use super::cold::Cold;
-use super::congestion::{Acked, Congestion};
+use super::congestion::{Acked, Algorithm, Congestion};
 use super::flight::Delivered;
 use super::input::micros;
 use super::prr::Prr;
@@ -325,9 +325,20 @@ impl Shared {
         lost > 0
     }
 
+    /// What a congestion leaves a share of.
+    pub(crate) fn congested(&self, tcb: &Tcb) -> u32 {
+        let is_cubic = self.congestion(tcb) == Algorithm::Cubic;
+        if is_cubic && self.config.cubic_from_cwnd {
+            tcb.congestion.cwnd
+        } else {
+            tcb.snd_nxt.bytes_since(tcb.snd_una)
+        }
+    }
+
     /// RFC 5681 section 3.2, RFC 6675 section 5, RFC 9937 section 6.
     fn enter_recovery(&mut self, tcb: &mut Tcb) {
         let algorithm = self.congestion(tcb);
+        let congested = self.congested(tcb);
         let nxt = tcb.snd_nxt;
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
@@ -335,7 +346,7 @@ impl Shared {
         let before = tcb.congestion;
         let out = nxt.bytes_since(tcb.snd_una);
         tcb.congestion
-            .on_congestion(algorithm, &mut cold.growth, out, tcb.mss);
+            .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
         cold.recovery = Recovery {
             mode: Mode::Recovery,
             recover: Some(nxt),
@@ -376,9 +387,10 @@ impl Shared {
     /// from one segment on (RFC 5681 section 3.1, RFC 6582 section 4).
     pub(crate) fn lose_all(&mut self, now: Instant, tcb: &mut Tcb) {
         let algorithm = self.congestion(tcb);
+        let congested = self.congested(tcb);
         let has_sack = tcb.is(TcbFlags::SACK);
         let moment = moment(now, tcb);
-        let (una, nxt) = (tcb.snd_una, tcb.snd_nxt);
+        let nxt = tcb.snd_nxt;
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
         };
@@ -387,12 +399,11 @@ impl Shared {
         } else {
             0
         };
-        let out = nxt.bytes_since(una);
         if tcb.backoff == 1 {
             // Only the first timeout of a segment lowers ssthresh (RFC 5681, eq. 4).
             let before = tcb.congestion;
             tcb.congestion
-                .on_congestion(algorithm, &mut cold.growth, out, tcb.mss);
+                .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
             cold.recovery.undo.get_or_insert(Undo::new(before));
         }
         tcb.congestion.on_timeout(tcb.mss);

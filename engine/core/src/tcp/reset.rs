@@ -91,6 +91,18 @@ impl Shared {
         self.reply(tcb.key, header);
     }
 
+    /// The RST for data that comes when nobody reads any more (RFC 9293 section 3.6.1):
+    /// as for a connection that is gone (section 3.10.7.1), for then it has the number
+    /// that the peer expects next, whatever of ours was lost (RFC 5961 section 3.2).
+    pub(crate) fn reset_text(&mut self, now: Instant, tcb: &Tcb, segment: &Segment) {
+        let (seq, options) = (segment.header.ack, self.options_of(now, tcb));
+        self.stats.resets_out += 1;
+        self.reply(
+            tcb.key,
+            header(tcb.key, Flags::RST, seq, Seq(0), 0, options),
+        );
+    }
+
     /// Queues a challenge ACK (RFC 5961 section 3.2), ten in five seconds at most
     /// (section 7). Each connection counts its own, so what one gets tells nobody
     /// about another (CVE-2016-5696).

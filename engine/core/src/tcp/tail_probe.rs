@@ -10,11 +10,6 @@ use super::tcb::{Tcb, TcbFlags};
 use crate::seq::Seq;
 use crate::time::{Duration, Instant};
 
-/// No probe comes sooner. RFC 8985 has no such bound; twice the round trip of a
-/// local link is less than a busy peer's turn of the processor, and every probe then
-/// sends again what has arrived.
-const PTO_MIN: Duration = Duration::from_millis(10);
-
 /// A tail loss probe under way (RFC 8985 section 7).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe {
@@ -40,7 +35,7 @@ impl Shared {
         } else {
             Duration::ZERO
         };
-        Some((2 * srtt + delayed).max(PTO_MIN))
+        Some((2 * srtt + delayed).max(self.config.tail_probe_min))
     }
 
     /// The probe timer expired: one segment shall go out, new or the last again.

@@ -341,10 +341,10 @@ impl Connection {
             return self.stays(reply);
         }
         if self.orphan && segment.text > 0 && before(self.rcv_nxt, end) {
-            // SHLD-3.
+            // SHLD-3; as for a connection that is gone (section 3.10.7.1).
             return Outcome {
                 closed: None,
-                reply: Reply::RstAck(self.snd_nxt, self.rcv_nxt),
+                reply: Reply::Rst(segment.ack),
                 ..self.ends(Closed::Aborted)
             };
         }
