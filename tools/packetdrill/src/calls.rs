@@ -130,9 +130,11 @@ extern "C" fn socket(userdata: UserData, domain: c_int, kind: c_int, protocol: c
             return Err(Errno(libc::EPROTONOSUPPORT));
         }
         host(userdata)?.call(|world| {
-            let number = world
-                .descriptors
-                .open(Kind::Socket(Box::<Socket>::default()))?;
+            let socket = Socket {
+                is_v6: domain == libc::AF_INET6,
+                ..Socket::default()
+            };
+            let number = world.descriptors.open(Kind::Socket(Box::new(socket)))?;
             world.descriptors.at(number)?.is_nonblocking = kind & libc::SOCK_NONBLOCK != 0;
             Ok(number)
         })

@@ -32,6 +32,8 @@ pub(crate) struct Descriptor {
 #[derive(Debug, Default)]
 pub(crate) struct Socket {
     pub(crate) state: State,
+    /// AF_INET6
+    pub(crate) is_v6: bool,
     pub(crate) options: SocketOptions,
     /// SO_SNDBUF and SO_RCVBUF, as Linux tells them.
     pub(crate) buffers: (i32, i32),

@@ -13,7 +13,7 @@ use crate::offload::Offload;
 use crate::port;
 use ringmill_core::stack::Config;
 use ringmill_core::tcp::{Algorithm, Ecn, Profile};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// A flag that can't be taken.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +74,10 @@ impl Settings {
                 return Ok(());
             }
             "local" => {
-                let ip: Ipv4Addr = value.parse().map_err(|_| bad())?;
-                self.config.addresses[0].ip = ip.into();
+                let ip: IpAddr = value.parse().map_err(|_| bad())?;
+                self.config.addresses[0].ip = ip;
+                // So that segments are as long in both families, as packetdrill has it.
+                self.config.mtu = if ip.is_ipv6() { 1_520 } else { 1_500 };
             }
             "tcp_min_tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
             "tcp_tso_win_divisor" | "tcp_early_retrans" => {}

@@ -15,7 +15,7 @@ mod table;
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use run::Runner;
+use run::{Runner, Version};
 use script::Script;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +33,9 @@ struct Arguments {
     /// Only scripts whose path has this in it; what failed is shown in full.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only over this: ipv4, ipv6 or ipv4-mapped-ipv6.
+    #[arg(long, value_name = "VERSION")]
+    ip_version: Option<String>,
     /// Write the table into this file, between its two marks.
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
@@ -68,18 +71,22 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
             continue;
         }
         let script = Script::read(&path)?;
-        let outcome = runner.run(&path, &script)?;
-        println!("{} {name}", if outcome.is_ok() { "pass" } else { "FAIL" });
-        if let Err(output) = &outcome {
-            let whole = arguments.only.is_some();
-            for line in output.lines().take(if whole { usize::MAX } else { 1 }) {
-                println!("     {line}");
+        let is_asked = |version: &Version| {
+            let asked = arguments.ip_version.as_deref();
+            asked.is_none_or(|asked| asked == version.name())
+        };
+        let mut outcomes = Vec::new();
+        for version in Version::ALL.into_iter().filter(is_asked) {
+            if version.runs(&path) {
+                let outcome = runner.run(&path, &script, version)?;
+                report(&name, version, &outcome, arguments.only.is_some());
+                outcomes.push((version, outcome));
             }
         }
         results.push(table::Row {
             name,
             needs: script.needs,
-            outcome,
+            outcomes,
         });
     }
     if results.is_empty() {
@@ -89,6 +96,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     match &arguments.table {
         Some(file) => table::write(file, &results),
         None => Ok(()),
+    }
+}
+
+fn report(name: &str, version: Version, outcome: &Result<(), String>, whole: bool) {
+    let word = if outcome.is_ok() { "pass" } else { "FAIL" };
+    println!("{word} {name} {}", version.name());
+    if let Err(output) = outcome {
+        for line in output.lines().take(if whole { usize::MAX } else { 1 }) {
+            println!("     {line}");
+        }
     }
 }
 

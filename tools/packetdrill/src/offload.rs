@@ -3,7 +3,8 @@
 //! Linux hands its device several segments as one packet of up to
 //! `segments` MSS, and sets PSH on the last segment of each such packet so that
 //! the receiver's offload hands it on at once (`__tcp_transmit_skb`). The engine
-//! sends segments; scripts written for Linux look for the PSH. This marks it.
+//! sends segments; scripts written for Linux look for the PSH. This marks it. What is
+//! sent again is one packet as far as it was one before.
 
 use crate::port::Departure;
 use ringmill_core::wire::tcp::Flags;
@@ -25,15 +26,32 @@ struct Segment {
 pub(crate) struct Offload {
     /// Segments that make one packet for the device.
     segments: usize,
-    /// The end of what each flow has sent: what lies before it is sent again.
-    sent: HashMap<[u8; 4], u32>,
+    /// What each flow has sent.
+    flows: HashMap<[u8; 4], Sent>,
+}
+
+/// What a flow has sent.
+#[derive(Debug)]
+struct Sent {
+    /// Its end: what lies before it is sent again.
+    end: u32,
+    /// Where each packet of several segments began, and where it ended.
+    packets: Vec<(u32, u32)>,
+}
+
+/// Segments of one flow, one after the other, that may be one packet.
+#[derive(Default)]
+struct Burst<'a> {
+    segments: Vec<(&'a mut Departure, Segment)>,
+    /// The packet that they were, when they are sent again.
+    again: Option<u32>,
 }
 
 impl Offload {
     pub(crate) fn new(segments: usize) -> Offload {
         Offload {
             segments: segments.max(1),
-            sent: HashMap::new(),
+            flows: HashMap::new(),
         }
     }
 
@@ -44,48 +62,73 @@ impl Offload {
         most: usize,
     ) {
         let segments = self.segments.min(most.max(1));
-        let mut burst: Vec<(&mut Departure, Segment)> = Vec::new();
+        let mut burst = Burst::default();
         for departure in departures {
-            let Some(segment) = Segment::of(&departure.packet).filter(|s| self.is_new(s)) else {
+            let Some(segment) = Segment::of(&departure.packet) else {
                 self.end(&mut burst);
                 continue;
             };
-            let follows = burst.last().is_some_and(|(_, last)| {
-                last.ports == segment.ports && last.seq.wrapping_add(last.len) == segment.seq
-            });
+            let again = self.sent_in(&segment);
+            let follows = burst
+                .segments
+                .last()
+                .is_some_and(|(_, last)| last.ports == segment.ports && last.end() == segment.seq);
             // Only the last segment of a packet is shorter than the others.
             let fits = burst
+                .segments
                 .first()
                 .is_some_and(|(_, first)| first.len >= segment.len);
-            if burst.len() == segments || !(follows && fits) {
+            let is_full = again.is_none() && burst.segments.len() == segments;
+            if is_full || !(follows && fits) || burst.again != again {
                 self.end(&mut burst);
             }
-            burst.push((departure, segment));
+            burst.again = again;
+            burst.segments.push((departure, segment));
         }
         self.end(&mut burst);
     }
 
-    fn is_new(&mut self, segment: &Segment) -> bool {
-        let end = segment.seq.wrapping_add(segment.len);
-        let sent = self.sent.entry(segment.ports).or_insert(segment.seq);
-        let is_new = segment.seq.wrapping_sub(*sent) <= u32::MAX / 2;
-        if is_new {
-            *sent = end;
+    /// Where the packet began that had the segment in it when it was sent before; none
+    /// for what is new.
+    fn sent_in(&mut self, segment: &Segment) -> Option<u32> {
+        let flow = self.flows.entry(segment.ports).or_insert_with(|| Sent {
+            end: segment.seq,
+            packets: Vec::new(),
+        });
+        if is_at_or_after(segment.seq, flow.end) {
+            flow.end = segment.end();
+            return None;
         }
-        is_new
+        let holds = |&&(start, end): &&(u32, u32)| {
+            is_at_or_after(segment.seq, start) && is_at_or_after(end, segment.end())
+        };
+        let packet = flow.packets.iter().find(holds);
+        Some(packet.map_or(segment.seq, |&(start, _)| start))
     }
 
-    fn end(&mut self, burst: &mut Vec<(&mut Departure, Segment)>) {
-        if burst.len() > 1
-            && let Some((departure, segment)) = burst.last_mut()
-        {
-            push(&mut departure.packet, segment.at);
+    fn end(&mut self, burst: &mut Burst) {
+        if let [(_, first), .., (departure, last)] = &mut burst.segments[..] {
+            push(&mut departure.packet, last.at);
+            if burst.again.is_none()
+                && let Some(flow) = self.flows.get_mut(&first.ports)
+            {
+                flow.packets.push((first.seq, last.end()));
+            }
         }
-        burst.clear();
+        burst.segments.clear();
     }
 }
 
+/// In the order of sequence numbers.
+fn is_at_or_after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b) <= u32::MAX / 2
+}
+
 impl Segment {
+    fn end(&self) -> u32 {
+        self.seq.wrapping_add(self.len)
+    }
+
     /// The data segment in an IPv4 packet; none if it is anything else.
     fn of(packet: &[u8]) -> Option<Segment> {
         let word = |at: usize| {

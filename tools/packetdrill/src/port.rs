@@ -9,10 +9,14 @@ use crate::offload::Offload;
 use ringmill_core::driver::{Driver, DriverDrops};
 use ringmill_core::frame::{Batch, Frame, FramePool};
 use ringmill_core::time::Instant;
-use ringmill_core::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddress};
+use ringmill_core::wire::ethernet::{
+    self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress,
+};
+use ringmill_core::wire::icmpv6::{self, Message};
 use ringmill_core::wire::tcp::Header as TcpHeader;
-use ringmill_core::wire::{ChecksumPolicy, arp, ipv4};
+use ringmill_core::wire::{ChecksumPolicy, arp, ip, ipv4, ipv6, ndp};
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The engine's Ethernet address.
 pub(crate) const ENGINE: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
@@ -50,7 +54,11 @@ impl Port {
 
     /// An IP packet of the script arrives.
     pub(crate) fn arrive(&mut self, packet: &[u8]) {
-        self.arrived.push_back(frame(ETHERTYPE_IPV4, packet));
+        let ethertype = match packet.first().map(|byte| byte >> 4) {
+            Some(6) => ETHERTYPE_IPV6,
+            _ => ETHERTYPE_IPV4,
+        };
+        self.arrived.push_back(frame(ethertype, packet));
     }
 
     /// The oldest packet that left.
@@ -90,6 +98,23 @@ impl Port {
         self.arrived.push_back(frame(ETHERTYPE_ARP, &reply));
     }
 
+    /// Answers a solicitation of the engine; false if the packet is none.
+    fn answer_solicitation(&mut self, packet: &[u8]) -> bool {
+        let Ok((ip, message)) = ipv6::Header::parse(packet) else {
+            return false;
+        };
+        if ip.protocol != ipv6::PROTOCOL_ICMP {
+            return false;
+        }
+        let Ok(Message::Solicitation(asked)) = Message::parse(message, ip.source, ip.destination)
+        else {
+            return false;
+        };
+        self.arrived
+            .push_back(advertisement(asked.target, ip.source));
+        true
+    }
+
     fn depart_ip(&mut self, now: Instant, packet: &[u8]) {
         if !is_sound(packet) {
             eprintln!("ringmill-packetdrill: a packet left with a bad checksum");
@@ -119,6 +144,7 @@ impl Driver for Port {
             if let Ok((header, packet)) = ethernet::Header::parse(frame.data()) {
                 match header.ethertype {
                     ETHERTYPE_ARP => self.answer_arp(packet),
+                    ETHERTYPE_IPV6 if self.answer_solicitation(packet) => {}
                     _ => self.depart_ip(now, packet),
                 }
             }
@@ -149,12 +175,46 @@ fn frame(ethertype: u16, packet: &[u8]) -> Frame {
     Frame::copied(&bytes)
 }
 
+/// `target` is at the peer, as told to `engine`.
+fn advertisement(target: Ipv6Addr, engine: Ipv6Addr) -> Frame {
+    let mut packet = [0; ipv6::HEADER_LEN + ndp::LEN];
+    let (header, message) = packet.split_at_mut(ipv6::HEADER_LEN);
+    ndp::Advertisement {
+        target,
+        at: Some(PEER),
+        solicited: true,
+        overrides: true,
+    }
+    .emit(message);
+    icmpv6::seal(message, target, engine);
+    ip::Header {
+        source: target.into(),
+        destination: engine.into(),
+        protocol: ipv6::PROTOCOL_ICMP,
+        service: ip::Service {
+            ttl: ndp::HOP_LIMIT,
+            tos: 0,
+        },
+        payload_len: ndp::LEN,
+    }
+    .emit(header);
+    frame(ETHERTYPE_IPV6, &packet)
+}
+
 /// The checksums hold of a packet that leaves (RFC 9293 section 3.1, MUST-2).
 fn is_sound(packet: &[u8]) -> bool {
-    let Ok((ip, segment)) = ipv4::Header::parse(packet) else {
+    let v4 = ipv4::Header::parse(packet).map(|(ip, segment)| {
+        let addresses: [IpAddr; 2] = [ip.source.into(), ip.destination.into()];
+        (ip.protocol, addresses, segment)
+    });
+    let parsed = v4.or_else(|_| {
+        let (ip, segment) = ipv6::Header::parse(packet)?;
+        let addresses = [ip.source.into(), ip.destination.into()];
+        Ok::<_, ringmill_core::wire::Malformed>((ip.protocol, addresses, segment))
+    });
+    let Ok((protocol, [source, destination], segment)) = parsed else {
         return false;
     };
-    let (source, destination) = (ip.source, ip.destination);
-    ip.protocol != ipv4::PROTOCOL_TCP
+    protocol != ip::PROTOCOL_TCP
         || TcpHeader::parse(segment, source, destination, ChecksumPolicy::Full).is_ok()
 }

@@ -10,8 +10,67 @@ use std::time::{Duration, Instant};
 
 /// How long one script may take in real time; in virtual time it takes what it takes.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The addresses that scripts run on; by itself packetdrill draws some.
-const LOCAL: &str = "192.168.0.1";
+
+/// What a script's packets and sockets are (`--ip_version`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V4,
+    V6,
+    /// IPv4 packets, and sockets of IPv6 (RFC 3493 section 3.7).
+    Mapped,
+}
+
+impl Version {
+    pub(crate) const ALL: [Version; 3] = [Version::V4, Version::V6, Version::Mapped];
+
+    /// The name that packetdrill has for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Version::V4 => "ipv4",
+            Version::V6 => "ipv6",
+            Version::Mapped => "ipv4-mapped-ipv6",
+        }
+    }
+
+    /// A script whose name ends in a version is of that alone.
+    pub(crate) fn runs(self, path: &Path) -> bool {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        match self {
+            Version::V6 => !stem.ends_with("v4"),
+            Version::V4 | Version::Mapped => !stem.ends_with("v6"),
+        }
+    }
+
+    /// The address that scripts run on; by itself packetdrill draws some.
+    fn local(self) -> &'static str {
+        match self {
+            Version::V4 | Version::Mapped => "192.168.0.1",
+            Version::V6 => "fd3d:fa7b:d17d::1",
+        }
+    }
+
+    /// What its own runner gives to packetdrill besides.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Version::V4 => &[
+                "-DCODE=host_unreachable",
+                "-DCMSG_LEVEL_IP=SOL_IP",
+                "-DCMSG_TYPE_RECVERR=IP_RECVERR",
+            ],
+            Version::V6 => &[
+                "--mtu=1520",
+                "-DCODE=address_unreachable",
+                "-DCMSG_LEVEL_IP=SOL_IPV6",
+                "-DCMSG_TYPE_RECVERR=IPV6_RECVERR",
+            ],
+            Version::Mapped => &[
+                "-DCODE=host_unreachable",
+                "-DCMSG_LEVEL_IP=SOL_IPV6",
+                "-DCMSG_TYPE_RECVERR=IPV6_RECVERR",
+            ],
+        }
+    }
+}
 
 pub(crate) struct Runner {
     packetdrill: PathBuf,
@@ -41,16 +100,26 @@ impl Runner {
     }
 
     /// Runs one script: what packetdrill said if it failed.
-    pub(crate) fn run(&self, path: &Path, script: &Script) -> anyhow::Result<Result<(), String>> {
+    pub(crate) fn run(
+        &self,
+        path: &Path,
+        script: &Script,
+        version: Version,
+    ) -> anyhow::Result<Result<(), String>> {
         let name = path.file_name().context("a script has a name")?;
         let copy = self.scratch.join(name);
         let output = self.scratch.join("output");
         fs::write(&copy, &script.text)?;
         let writer = fs::File::create(&output)?;
+        let local = script.local.as_deref().unwrap_or(version.local());
+        let mut flags = vec![format!("local={local}")];
+        flags.extend_from_slice(&script.flags);
         let mut child = Command::new(&self.packetdrill)
             .arg(format!("--so_filename={}", self.library.display()))
-            .arg(format!("--so_flags={}", script.flags.join(",")))
-            .arg(format!("--local_ip={LOCAL}"))
+            .arg(format!("--so_flags={}", flags.join(",")))
+            .arg(format!("--ip_version={}", version.name()))
+            .arg(format!("--local_ip={local}"))
+            .args(version.arguments())
             .arg(name)
             .current_dir(&self.scratch)
             // TCP_INFO is asked of libc, which the library answers for when it

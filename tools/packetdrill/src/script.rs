@@ -12,31 +12,38 @@ pub(crate) enum Needs {
     TcpInfo,
     /// Settings of the kernel.
     Settings,
-    /// Calls and options that Linux alone has, or Fast Open.
+    /// Options and flags of Linux that the engine has, or epoll.
+    Options,
+    /// TCP Fast Open.
+    FastOpen,
+    /// Calls and options that Linux alone has.
     Linux,
 }
 
 impl Needs {
-    pub(crate) const ALL: [Needs; 4] = [
+    pub(crate) const ALL: [Needs; 6] = [
         Needs::Portable,
         Needs::TcpInfo,
         Needs::Settings,
+        Needs::Options,
+        Needs::FastOpen,
         Needs::Linux,
     ];
 }
 
-/// Marks of what is Linux's own, or Fast Open's.
-const LINUX: [&str; 15] = [
-    "FASTOPEN",
-    "FO ",
-    "FOEXP",
+/// Marks of what only Linux has, and the engine has not.
+const LINUX: [&str; 6] = [
     "ZEROCOPY",
-    "md5",
-    "MD5",
+    "TCP_MD5SIG",
     "TIMESTAMPING",
     "TCP_INQ",
     "splice(",
     "sendfile(",
+];
+/// Marks of Fast Open.
+const FAST_OPEN: [&str; 3] = ["FASTOPEN", "FO ", "FOEXP"];
+/// Marks of what Linux has and the engine too.
+const OPTIONS: [&str; 5] = [
     "epoll_",
     "TCP_CORK",
     "MSG_MORE",
@@ -50,6 +57,8 @@ pub(crate) struct Script {
     pub(crate) needs: Needs,
     /// What its commands would set, as flags of the library.
     pub(crate) flags: Vec<String>,
+    /// The engine's address, where the script names it.
+    pub(crate) local: Option<String>,
     /// The script, with `true` in the place of each command and all lines in place.
     pub(crate) text: String,
 }
@@ -80,11 +89,14 @@ impl Script {
             .iter()
             .flat_map(|command| settings(command))
             .collect();
-        let needs = if LINUX
-            .iter()
-            .any(|mark| calls.contains(mark) || flags.iter().any(|f| f.starts_with("tcp_fastopen")))
-        {
+        let has = |marks: &[&str]| marks.iter().any(|mark| calls.contains(mark));
+        let sets = |prefix: &str| flags.iter().any(|flag| flag.starts_with(prefix));
+        let needs = if has(&LINUX) {
             Needs::Linux
+        } else if has(&FAST_OPEN) || sets("tcp_fastopen") {
+            Needs::FastOpen
+        } else if has(&OPTIONS) || sets("tcp_notsent_lowat") {
+            Needs::Options
         } else if commands.iter().any(|command| !is_idle(command)) {
             Needs::Settings
         } else if calls.contains("tcpi_") {
@@ -92,7 +104,15 @@ impl Script {
         } else {
             Needs::Portable
         };
-        Script { needs, flags, text }
+        let local = source
+            .lines()
+            .find_map(|line| line.strip_prefix("--local_ip="));
+        Script {
+            needs,
+            flags,
+            local: local.map(str::to_owned),
+            text,
+        }
     }
 }
 
@@ -183,6 +203,14 @@ mod tests {
         );
         assert_eq!(
             needs("`sysctl -q net.ipv4.tcp_ecn=1`\n0 epoll_create(1) = 5\n"),
+            Needs::Options
+        );
+        assert_eq!(
+            needs("0 epoll_create(1) = 5\n0 < S 0:0(0) win 1 <FO 1234>\n"),
+            Needs::FastOpen
+        );
+        assert_eq!(
+            needs("0 < S 0:0(0) win 1 <FO 1234>\n0 splice(4, 5) = 1\n"),
             Needs::Linux
         );
     }

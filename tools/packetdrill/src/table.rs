@@ -1,5 +1,6 @@
 //! The results as a table in Markdown.
 
+use crate::run::Version;
 use crate::script::Needs;
 use anyhow::Context as _;
 use std::fmt::Write as _;
@@ -13,8 +14,15 @@ const END: &str = "<!-- results: end -->";
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) needs: Needs,
-    /// What packetdrill said when it failed.
-    pub(crate) outcome: Result<(), String>,
+    /// How it went over each version that it is for: what packetdrill said when it failed.
+    pub(crate) outcomes: Vec<(Version, Result<(), String>)>,
+}
+
+impl Row {
+    fn outcome(&self, version: Version) -> Option<&Result<(), String>> {
+        let mut outcomes = self.outcomes.iter();
+        outcomes.find_map(|(own, outcome)| (*own == version).then_some(outcome))
+    }
 }
 
 fn title(needs: Needs) -> &'static str {
@@ -22,22 +30,36 @@ fn title(needs: Needs) -> &'static str {
         Needs::Portable => "portable calls only",
         Needs::TcpInfo => "TCP_INFO",
         Needs::Settings => "kernel settings",
-        Needs::Linux => "Linux's own calls, or Fast Open",
+        Needs::Options => "options of Linux, or epoll",
+        Needs::FastOpen => "Fast Open",
+        Needs::Linux => "Linux's own calls",
     }
 }
 
 /// How many passed, by what they need.
 pub(crate) fn summary(rows: &[Row]) -> String {
-    let mut text = String::from("| scripts that need | passed | of |\n|---|---|---|\n");
+    let mut text = String::from("| scripts that need |");
+    // Writing to a String does not fail.
+    for version in Version::ALL {
+        let _ = write!(text, " {} |", version.name());
+    }
+    text.push_str("\n|---|---|---|---|\n");
     let mut line = |title: &str, among: &dyn Fn(&Row) -> bool| {
-        let all = rows.iter().filter(|row| among(row));
-        let passed = all.clone().filter(|row| row.outcome.is_ok()).count();
-        // Writing to a String does not fail.
-        let _ = writeln!(text, "| {title} | {passed} | {} |", all.count());
+        let _ = write!(text, "| {title} |");
+        for version in Version::ALL {
+            let all = rows.iter().filter(|row| among(row));
+            let all = all.filter_map(|row| row.outcome(version));
+            let passed = all.clone().filter(|outcome| outcome.is_ok()).count();
+            let _ = write!(text, " {passed} of {} |", all.count());
+        }
+        text.push('\n');
     };
     for needs in Needs::ALL {
         line(title(needs), &|row| row.needs == needs);
     }
+    line("the first four together", &|row| {
+        row.needs <= Needs::Options
+    });
     line("**all**", &|_| true);
     text
 }
@@ -53,19 +75,22 @@ pub(crate) fn write(file: &Path, rows: &[Row]) -> anyhow::Result<()> {
     for needs in Needs::ALL {
         let _ = write!(
             text,
-            "\n### {}\n\n| script | | why not |\n|---|---|---|\n",
+            "\n### {}\n\n| script | ipv4 | ipv6 | mapped | why not |\n|---|---|---|---|---|\n",
             title(needs)
         );
         for row in rows.iter().filter(|row| row.needs == needs) {
-            let (passed, why) = match &row.outcome {
-                Ok(()) => ("pass", String::new()),
-                Err(said) => ("fail", reason(said)),
-            };
-            let _ = writeln!(
-                text,
-                "| {} | {passed} | {why} |",
-                row.name.trim_end_matches(".pkt")
-            );
+            let _ = write!(text, "| {} |", row.name.trim_end_matches(".pkt"));
+            for version in Version::ALL {
+                let word = match row.outcome(version) {
+                    None => "",
+                    Some(Ok(())) => "pass",
+                    Some(Err(_)) => "fail",
+                };
+                let _ = write!(text, " {word} |");
+            }
+            let mut failures = row.outcomes.iter().filter_map(|(_, o)| o.as_ref().err());
+            let why = failures.next().map_or(String::new(), |said| reason(said));
+            let _ = writeln!(text, " {why} |");
         }
     }
     std::fs::write(file, format!("{before}{BEGIN}\n\n{text}\n{END}{after}"))?;

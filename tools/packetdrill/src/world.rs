@@ -191,11 +191,7 @@ impl World {
     pub(crate) fn listen(&mut self, number: i32, backlog: usize) -> Outcome<()> {
         let socket = self.descriptors.socket(number)?;
         let (local, options) = (socket.local.ok_or(Errno::INVALID)?, socket.options);
-        let address = match local.ip() {
-            ip if ip.is_unspecified() => None,
-            ip @ IpAddr::V4(_) => Some(ip),
-            IpAddr::V6(_) => return Err(Errno(libc::EAFNOSUPPORT)),
-        };
+        let address = Some(local.ip()).filter(|ip| !ip.is_unspecified());
         // Linux lets one more in than it is told (sk_acceptq_is_full).
         let id = self.sockets(|s| s.listen(address, local.port(), backlog + 1, options))?;
         self.descriptors.socket(number)?.state = State::Listening(id, Default::default());
@@ -215,8 +211,10 @@ impl World {
         let remote = self.ask(|s| s.remote(id));
         let local = self.descriptors.socket(number)?.local;
         let listening = self.descriptors.socket(number)?;
+        let is_v6 = listening.is_v6;
         let socket = Socket {
             state: State::Connected(id),
+            is_v6,
             options: listening.options,
             buffers: listening.buffers,
             local,
@@ -226,7 +224,12 @@ impl World {
         let accepted = self.descriptors.open(Kind::Socket(Box::new(socket)))?;
         self.sockets(|s| s.set_token(id, accepted.cast_unsigned()))
             .ok();
-        Ok((accepted, remote.ok_or(Errno(libc::ECONNABORTED))?))
+        let mut peer = remote.ok_or(Errno(libc::ECONNABORTED))?;
+        if let (true, IpAddr::V4(v4)) = (is_v6, peer.ip()) {
+            // RFC 3493 section 3.7: what IPv4 is to a socket of IPv6.
+            peer.set_ip(v4.to_ipv6_mapped().into());
+        }
+        Ok((accepted, peer))
     }
 
     /// Sends the SYN; whether it was answered shows in the socket's state.
@@ -239,9 +242,6 @@ impl World {
             State::Listening(..) | State::Over => return Err(Errno::INVALID),
         }
         let options = socket.options;
-        if !remote.is_ipv4() {
-            return Err(Errno(libc::EAFNOSUPPORT));
-        }
         let token = number.cast_unsigned();
         let id = self
             .shard

@@ -233,6 +233,67 @@ fn a_long_burst_carries_the_push_that_offload_sets() {
     assert_eq!(pushed, [false, true, false, true, true]);
 }
 
+/// What is sent again is one packet only where it was one before.
+#[test]
+fn a_pair_that_is_sent_again_carries_the_push_as_before() {
+    let mut script = Script::new("");
+    let (_, connection) = script.accepted();
+    script.write(connection, &[7; 5 * 1_460]);
+    for _ in 0..5 {
+        script.receive().unwrap();
+    }
+    // All is lost but the first; after the timeout slow start brings the rest.
+    script.inject(Flags::ACK, 1, 1_461, b"");
+    let first = script.receive().unwrap();
+    script.inject(Flags::ACK, 1, 1_461 + 1_460, b"");
+    let rest = [script.receive().unwrap(), script.receive().unwrap()];
+    let pushed = |segment: &script::Segment| segment.flags.contains(Flags::PSH);
+    assert_eq!(
+        (first.seq, pushed(&first)),
+        (1_461, false),
+        "half of a pair"
+    );
+    assert_eq!(rest.each_ref().map(pushed), [false, true]);
+}
+
+/// A connection each way, over `script`'s addresses.
+fn connects_both_ways(mut script: Script) {
+    let (_, connection) = script.accepted();
+    script.inject(Flags::PSH | Flags::ACK, 1, 1, b"hello");
+    assert_eq!(script.receive().unwrap().ack, 6);
+    let mut buffer = [0; 16];
+    assert_eq!(script.read(connection, &mut buffer), 5);
+    let socket = script.socket();
+    script.set_nonblocking(socket);
+    script.connect(socket);
+    let syn = script.receive().unwrap();
+    assert_eq!(syn.flags, Flags::SYN);
+    script.answer_syn(&syn);
+    assert_eq!(script.receive().unwrap().flags, Flags::ACK);
+    assert_eq!(script.poll(socket, libc::POLLOUT, 0), libc::POLLOUT);
+}
+
+#[test]
+fn ipv6_is_spoken_both_ways() {
+    connects_both_ways(Script::new("local=fd3d:fa7b:d17d::1"));
+}
+
+/// RFC 3493 section 3.7.
+#[test]
+fn sockets_of_ipv6_speak_ipv4_by_mapped_addresses() {
+    connects_both_ways(Script::mapped());
+    let mut script = Script::mapped();
+    let listener = script.listening();
+    script.handshake();
+    let (mut address, mut len) = ([0u8; 28], 28);
+    script.accept_from(listener, address.as_mut_ptr().cast::<c_void>(), &mut len);
+    assert_eq!(len, 28);
+    assert_eq!(
+        address[8..24],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1]
+    );
+}
+
 #[test]
 fn descriptors_are_real_and_closed_by_close() {
     let mut script = Script::new("");

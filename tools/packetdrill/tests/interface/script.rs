@@ -3,18 +3,19 @@
 use libc::{c_int, c_longlong, c_void, pollfd, sockaddr, socklen_t, timeval};
 use ringmill_core::seq::Seq;
 use ringmill_core::wire::tcp::{Flags, Header, Options};
-use ringmill_core::wire::{ChecksumPolicy, ipv4};
+use ringmill_core::wire::{ChecksumPolicy, ip, ipv4, ipv6};
 use ringmill_packetdrill::interface::Interface;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub(crate) const PORT: u16 = 8_080;
 pub(crate) const PEER_PORT: u16 = 40_000;
-const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const PEER_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 const PEER_ISN: Seq = Seq(5_000);
 const EPOLL_DATA: u64 = 77;
 
@@ -23,7 +24,10 @@ type Init = unsafe extern "C" fn(*const libc::c_char, *mut Interface);
 /// One run of the library. Copies share it; only the first ends it.
 pub(crate) struct Script {
     interface: Interface,
-    local: Ipv4Addr,
+    local: IpAddr,
+    peer: IpAddr,
+    /// AF_INET, or AF_INET6.
+    domain: c_int,
     /// The engine's initial sequence number, and its port.
     iss: Seq,
     port: u16,
@@ -87,15 +91,31 @@ impl Script {
         unsafe { init(text.as_ptr(), interface.as_mut_ptr()) };
         // SAFETY: the function has filled it in.
         let interface = unsafe { interface.assume_init() };
+        let local = flags
+            .strip_prefix("local=")
+            .map_or(Ipv4Addr::new(192, 168, 0, 1).into(), |ip| {
+                ip.parse().unwrap()
+            });
+        let (peer, domain) = match local {
+            IpAddr::V4(_) => (PEER, libc::AF_INET),
+            IpAddr::V6(_) => (PEER_V6, libc::AF_INET6),
+        };
         Script {
             interface,
-            local: flags
-                .strip_prefix("local=")
-                .map_or(Ipv4Addr::new(192, 168, 0, 1), |ip| ip.parse().unwrap()),
+            local,
+            peer,
+            domain,
             iss: Seq(0),
             port: PORT,
             is_owner: true,
         }
+    }
+
+    /// Packets of IPv4, and sockets of IPv6.
+    pub(crate) fn mapped() -> Script {
+        let mut script = Script::new("");
+        script.domain = libc::AF_INET6;
+        script
     }
 
     pub(crate) fn errno(&self) -> c_int {
@@ -106,7 +126,7 @@ impl Script {
         let number = call!(
             self,
             socket,
-            libc::AF_INET,
+            self.domain,
             libc::SOCK_STREAM,
             libc::IPPROTO_TCP
         );
@@ -116,11 +136,10 @@ impl Script {
 
     pub(crate) fn listening(&mut self) -> c_int {
         let socket = self.socket();
-        let address = address(self.local, PORT);
-        assert_eq!(
-            call!(self, bind, socket, address.as_ptr().cast::<sockaddr>(), 16),
-            0
-        );
+        let address = self.address(self.local);
+        let (at, len) = (address.as_ptr().cast::<sockaddr>(), address.len());
+        let len = socklen_t::try_from(len).unwrap();
+        assert_eq!(call!(self, bind, socket, at, len), 0);
         assert_eq!(call!(self, listen, socket, 1), 0);
         socket
     }
@@ -145,13 +164,14 @@ impl Script {
     }
 
     pub(crate) fn connect(&mut self, socket: c_int) -> c_int {
-        let address = address(PEER, PORT);
+        let address = self.address(self.peer);
+        let len = socklen_t::try_from(address.len()).unwrap();
         call!(
             self,
             connect,
             socket,
             address.as_ptr().cast::<sockaddr>(),
-            16
+            len
         )
     }
 
@@ -291,14 +311,13 @@ impl Script {
         };
         let mut segment = vec![0; header.len()];
         segment.extend(data);
-        header.emit(&mut segment, PEER, self.local);
-        let mut packet = vec![0; ipv4::HEADER_LEN];
-        let ip = ipv4::Header {
-            source: PEER,
+        header.emit(&mut segment, self.peer, self.local);
+        let mut packet = vec![0; ip::header_len(self.local)];
+        let ip = ip::Header {
+            source: self.peer,
             destination: self.local,
-            protocol: ipv4::PROTOCOL_TCP,
-            ttl: 64,
-            tos: 0,
+            protocol: ip::PROTOCOL_TCP,
+            service: ip::Service::default(),
             payload_len: segment.len(),
         };
         ip.emit(&mut packet);
@@ -323,9 +342,13 @@ impl Script {
         if len == 0 {
             return None;
         }
-        let (ip, segment) = ipv4::Header::parse(&buffer[..len]).unwrap();
+        let packet = &buffer[..len];
+        let segment = match self.local {
+            IpAddr::V4(_) => ipv4::Header::parse(packet).unwrap().1,
+            IpAddr::V6(_) => ipv6::Header::parse(packet).unwrap().1,
+        };
         let (header, data) =
-            Header::parse(segment, ip.source, ip.destination, ChecksumPolicy::Full).unwrap();
+            Header::parse(segment, self.local, self.peer, ChecksumPolicy::Full).unwrap();
         if header.flags.contains(Flags::SYN) {
             self.iss = header.seq;
             self.port = header.source_port;
@@ -391,6 +414,30 @@ impl Script {
         Second { thread, id }
     }
 
+    /// A `sockaddr` of the script's domain.
+    fn address(&self, ip: IpAddr) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let family = libc::sa_family_t::try_from(self.domain).unwrap();
+        bytes.extend(family.to_ne_bytes());
+        bytes.extend(PORT.to_be_bytes());
+        match (self.domain, ip) {
+            (libc::AF_INET, IpAddr::V4(v4)) => {
+                bytes.extend(v4.octets());
+                bytes.extend([0; 8]);
+            }
+            (_, ip) => {
+                let v6 = match ip {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                bytes.extend([0; 4]);
+                bytes.extend(v6.octets());
+                bytes.extend([0; 4]);
+            }
+        }
+        bytes
+    }
+
     /// Waits until the second thread sleeps, as packetdrill does.
     pub(crate) fn wait_until_blocked<T>(&self, second: &Second<T>) {
         let path = format!("/proc/self/task/{}/stat", second.id.recv().unwrap());
@@ -411,14 +458,4 @@ impl Drop for Script {
             call!(self, free);
         }
     }
-}
-
-/// A `sockaddr_in`.
-fn address(ip: Ipv4Addr, port: u16) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    let family = libc::sa_family_t::try_from(libc::AF_INET).unwrap();
-    bytes[..2].copy_from_slice(&family.to_ne_bytes());
-    bytes[2..4].copy_from_slice(&port.to_be_bytes());
-    bytes[4..8].copy_from_slice(&ip.octets());
-    bytes
 }
