@@ -253,7 +253,10 @@ impl Stack {
                     };
                     self.tcp.send_segments(cx, index, &mut port);
                 }
-                Resolution::Pending => self.unresolved.push(index),
+                Resolution::Pending => {
+                    self.tcp.schedule(cx.now, index);
+                    self.unresolved.push(index);
+                }
                 Resolution::Failed => self.tcp.next_hop_failed(cx, index),
             }
         }

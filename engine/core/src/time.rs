@@ -58,9 +58,9 @@ impl Instant {
 
 impl Add<Duration> for Instant {
     type Output = Instant;
+    #[inline]
     fn add(self, length: Duration) -> Instant {
-        let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_add(nanos))
+        Instant(self.0.saturating_add(nanos(length)))
     }
 }
 
@@ -73,9 +73,17 @@ impl AddAssign<Duration> for Instant {
 impl Sub<Duration> for Instant {
     type Output = Instant;
     fn sub(self, length: Duration) -> Instant {
-        let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_sub(nanos))
+        Instant(self.0.saturating_sub(nanos(length)))
     }
+}
+
+/// In 64 bits, which are faster than the 128 of [`Duration::as_nanos`].
+#[inline]
+fn nanos(length: Duration) -> u64 {
+    length
+        .as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::from(length.subsec_nanos()))
 }
 
 #[cfg(test)]

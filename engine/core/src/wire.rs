@@ -66,26 +66,32 @@ pub enum ChecksumPolicy {
     AcceptPartial,
 }
 
+#[inline]
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
+#[inline]
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+#[inline]
 fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
+#[inline]
 fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }
 
+#[inline]
 fn ipv4_at(bytes: &[u8], at: usize) -> std::net::Ipv4Addr {
     u32_at(bytes, at).into()
 }
 
+#[inline]
 fn ipv6_at(bytes: &[u8], at: usize) -> std::net::Ipv6Addr {
     let mut address = [0; 16];
     address.copy_from_slice(&bytes[at..at + 16]);

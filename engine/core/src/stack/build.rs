@@ -24,13 +24,30 @@ pub(super) struct Envelope {
 impl Envelope {
     /// Builds a whole segment in `frame`: data first, then headers and checksums.
     pub(super) fn build(&self, frame: &mut Frame, header: &TcpHeader, payload: Option<&Payload>) {
+        // Code of its own for IPv4: what depends on the family is decided once.
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                self.write(frame, header, payload, (source, destination));
+            }
+            addresses => self.write(frame, header, payload, addresses),
+        }
+    }
+
+    #[inline]
+    fn write<Ip: Copy + Into<IpAddr>>(
+        &self,
+        frame: &mut Frame,
+        header: &TcpHeader,
+        payload: Option<&Payload>,
+        (source, destination): (Ip, Ip),
+    ) {
         let ethernet = ethernet::Header {
             destination: self.destination_mac,
             source: self.source_mac,
             vlan: self.vlan,
-            ethertype: ethertype(self.destination),
+            ethertype: ethertype(destination.into()),
         };
-        let tcp_at = ethernet.len() + ip::header_len(self.destination);
+        let tcp_at = ethernet.len() + ip::header_len(destination.into());
         let len = payload.map_or(0, Payload::len);
         let tcp_len = header.len() + len;
         frame.set_window(HEADROOM, tcp_at + tcp_len);
@@ -38,10 +55,10 @@ impl Envelope {
         if let Some(payload) = payload {
             payload.write(&mut segment[header.len()..]);
         }
-        header.emit(segment, self.source, self.destination);
+        header.emit(segment, source, destination);
         let ip = ip::Header {
-            source: self.source,
-            destination: self.destination,
+            source: source.into(),
+            destination: destination.into(),
             protocol: PROTOCOL_TCP,
             service: self.service,
             payload_len: tcp_len,

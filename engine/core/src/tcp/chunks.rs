@@ -215,12 +215,11 @@ impl Chunks {
 
     pub(crate) fn pop_front(&mut self, list: &mut List) -> Option<Chunk> {
         let head = self.next(list.0);
-        let next = self.next(head);
         let chunk = self.slab.remove(head)?;
         if head == list.0 {
             *list = List::EMPTY;
         } else {
-            self.link(list.0, next);
+            self.link(list.0, chunk.next);
         }
         self.frames_held -= usize::from(chunk.content.is_pool_frame());
         Some(chunk)
@@ -310,6 +309,14 @@ impl Chunks {
     /// Copies the bytes from `skip` on into `into`, as far as the list goes, and
     /// tells how many there were.
     pub(crate) fn copy(&self, list: List, skip: u64, into: &mut [u8]) -> usize {
+        // Most often all of it is in the first.
+        if let Some(front) = self.front(list)
+            && skip + into.len() as u64 <= front.content.len()
+        {
+            let from = self.bytes(&front.content, skip, into.len());
+            into.copy_from_slice(from);
+            return from.len();
+        }
         let mut skip = skip;
         let mut done = 0;
         if into.is_empty() {

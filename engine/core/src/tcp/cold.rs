@@ -97,6 +97,15 @@ impl Cold {
             ..Cold::default()
         };
     }
+
+    /// The same for one that is not needed: most of it is as new.
+    fn reset_blank(&mut self) {
+        self.flight.reset();
+        self.rack = Rack::default();
+        self.recovery = Recovery::default();
+        self.growth = Growth::default();
+        self.reassembly_hint = None;
+    }
 }
 
 impl Tcb {
@@ -126,17 +135,22 @@ impl Shared {
 
     /// Gives up the cold part when nothing is in it.
     pub(crate) fn cool(&mut self, tcb: &mut Tcb) {
-        if tcb.cold().is_some_and(|cold| !cold.is_needed()) {
-            self.drop_cold(tcb);
+        if let Some(mut cold) = tcb.cold.take_if(|cold| !cold.is_needed()) {
+            cold.reset_blank();
+            self.keep_spare(cold);
         }
     }
 
     /// Gives up the cold part. Its reassembly queue is the caller's to empty.
     pub(crate) fn drop_cold(&mut self, tcb: &mut Tcb) {
-        if let Some(mut cold) = tcb.cold.take()
-            && self.spare.len() < SPARE_MAX
-        {
+        if let Some(mut cold) = tcb.cold.take() {
             cold.reset();
+            self.keep_spare(cold);
+        }
+    }
+
+    fn keep_spare(&mut self, cold: Box<Cold>) {
+        if self.spare.len() < SPARE_MAX {
             self.spare.push(cold);
         }
     }

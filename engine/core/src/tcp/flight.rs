@@ -19,6 +19,8 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 const NONE: u64 = u64::MAX;
+/// Records that a scoreboard which is reset keeps memory for.
+const KEPT: usize = 64;
 
 /// One segment that is in flight, or was.
 #[derive(Clone, Copy, Debug)]
@@ -129,13 +131,15 @@ impl Default for Flight {
 impl Flight {
     /// Forgets everything and keeps the memory, unless that has grown large.
     pub(crate) fn reset(&mut self) {
-        let mut records = std::mem::take(&mut self.records);
-        records.clear();
-        records.shrink_to(64);
-        *self = Flight {
-            records,
-            ..Flight::default()
-        };
+        self.records.clear();
+        if self.records.capacity() > KEPT {
+            self.records.shrink_to(KEPT);
+        }
+        (self.first, self.lost_from) = (0, 0);
+        (self.oldest, self.newest) = (NONE, NONE);
+        (self.lost, self.again) = (0, 0);
+        (self.sacked, self.sacked_segments) = (0, 0);
+        self.highest_sacked = None;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -260,10 +264,9 @@ impl Flight {
 
     /// Everything below `una` was acknowledged.
     pub(crate) fn acknowledge(&mut self, una: Seq, delivered: &mut Delivered) {
-        while let Some(front) = self.records.front().copied() {
-            if front.end.follows(una) {
-                break;
-            }
+        while let Some(&front) = self.records.front()
+            && front.end.precedes_or_is(una)
+        {
             self.forget_front(&front, delivered);
         }
         // The peer may acknowledge a part of a segment.

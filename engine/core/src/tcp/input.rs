@@ -111,9 +111,12 @@ impl Tcp {
         match verdict {
             Ok(Verdict::Stays) | Err(_) => {
                 shared.cool(tcb);
-                shared.schedule(cx.now, index, tcb);
                 if tcb.has_unsent() {
                     shared.queue_output(index, tcb);
+                }
+                // Output does that for those that it looks at.
+                if !tcb.is(TcbFlags::OUTPUT_QUEUED) {
+                    shared.schedule(cx.now, index, tcb);
                 }
             }
             Ok(Verdict::TimeWait) => self.enter_time_wait(cx, index),

@@ -99,6 +99,13 @@ impl Tcp {
         }
     }
 
+    /// Sees to the deadlines of a connection that output could not look at.
+    pub(crate) fn schedule(&mut self, now: Instant, index: u32) {
+        if let Some(tcb) = self.connections.get_mut(index) {
+            self.shared.schedule(now, index, tcb);
+        }
+    }
+
     /// Sends what a connection may send now, a turn's worth.
     pub(crate) fn send_segments(&mut self, cx: &mut Cx, index: u32, emitter: &mut impl Emitter) {
         let Some(tcb) = self.connections.get_mut(index) else {
@@ -269,8 +276,7 @@ impl Shared {
             return Some(self.plan_data(tcb, tcb.snd_nxt, 0, Kind::New));
         }
         let is_first = !tcb.has_unacknowledged();
-        let may_restart = is_first && self.config.restart_after_idle;
-        if may_restart && tcb.is_idle_for(now, tcb.rtt.rto(self.config.rto, 0)) {
+        if is_first && self.config.restart_after_idle && self.is_idle(now, tcb) {
             tcb.congestion.on_idle(tcb.mss);
         }
         // What a peer that shrinks its window leaves may be less than nothing
@@ -297,6 +303,13 @@ impl Shared {
         let is_worth_it =
             len == mss || (is_last && may_be_small) || (len >= half_window.max(1) && len == window);
         (len > 0 && is_worth_it).then(|| self.plan_data(tcb, tcb.snd_nxt, len, Kind::New))
+    }
+
+    /// Nothing has been waited for since longer than a retransmission timeout
+    /// (RFC 5681 section 4.1).
+    fn is_idle(&self, now: Instant, tcb: &Tcb) -> bool {
+        tcb.is_idle_for(now, self.config.rto.min)
+            && tcb.is_idle_for(now, tcb.rtt.rto(self.config.rto, 0))
     }
 
     /// The sequence numbers from `seq` to `end`, which were sent before. A FIN is

@@ -110,7 +110,9 @@ impl Shared {
             tcb.unset(TcbFlags::TAIL_PROBE_DUE);
             self.arm_for_flight(cx.now, tcb);
         }
-        self.queue_output(index, tcb);
+        if tcb.has_unsent() || tcb.cold().is_some_and(|cold| cold.flight.lost() > 0) {
+            self.queue_output(index, tcb);
+        }
     }
 
     /// RFC 5681 section 2: the five marks of a duplicate acknowledgment.

@@ -354,11 +354,14 @@ impl Tcb {
 
     /// The earliest deadline, as milliseconds from `now`.
     pub(crate) fn deadline(&self, now: Instant) -> Option<u32> {
-        let timer = (self.timer != Timer::Idle).then(|| self.timer_at.until(now));
-        let ack = self
-            .is(TcbFlags::ACK_DELAYED)
-            .then(|| self.ack_at.until(now));
-        let watch = self.watch().deadline().map(|at| at.until(now));
-        timer.into_iter().chain(ack).chain(watch).min()
+        let timer = (self.timer != Timer::Idle).then_some(self.timer_at);
+        let ack = self.is(TcbFlags::ACK_DELAYED).then_some(self.ack_at);
+        let watch = self.cold().and_then(|cold| cold.watch.deadline());
+        let earlier = |least: Option<u32>, at: Option<Millis>| match (least, at) {
+            (least, None) => least,
+            (None, Some(at)) => Some(at.until(now)),
+            (Some(least), Some(at)) => Some(least.min(at.until(now))),
+        };
+        earlier(earlier(earlier(None, timer), ack), watch)
     }
 }

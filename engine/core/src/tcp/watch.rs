@@ -64,16 +64,20 @@ impl Tcb {
 
     /// The time starts anew when this is looked at next.
     pub(crate) fn restart_watch(&mut self) {
-        if self.watch().kind != Kind::Linger {
-            self.stop_watch();
+        if let Some(cold) = self.cold.as_deref_mut()
+            && cold.watch.kind != Kind::Linger
+        {
+            cold.watch = Watch::default();
         }
     }
 
     /// The peer was heard (RFC 9293 section 3.8.4, MUST-26: keep-alives are for an
     /// idle connection).
     pub(crate) fn heard(&mut self) {
-        if self.watch().kind == Kind::KeepAlive {
-            self.stop_watch();
+        if let Some(cold) = self.cold.as_deref_mut()
+            && cold.watch.kind == Kind::KeepAlive
+        {
+            cold.watch = Watch::default();
         }
     }
 
@@ -91,11 +95,12 @@ pub(crate) const R1: u8 = 3;
 impl Shared {
     /// Sees to it that the slow deadline is for what the connection waits for.
     pub(crate) fn watch(&mut self, now: Instant, tcb: &mut Tcb) {
-        let current = tcb.watch().kind;
-        if current == Kind::Linger {
+        let current = tcb.cold().map_or(Kind::Off, |cold| cold.watch.kind);
+        let options = self.options(tcb);
+        let is_asked_for = options.keepalive || options.user_timeout.is_some();
+        if current == Kind::Linger || (current == Kind::Off && !is_asked_for) {
             return;
         }
-        let options = self.options(tcb);
         let is_waiting = tcb.has_unacknowledged() || tcb.has_unsent();
         let (kind, length) = match options.user_timeout {
             Some(length) if is_waiting => (Kind::UserTimeout, length),

@@ -20,10 +20,14 @@ impl Sum {
             let word = u64::from_ne_bytes(*word);
             sum += (word & 0xffff_ffff) + (word >> 32);
         }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let last = u64::from_ne_bytes(last);
-        sum += (last & 0xffff_ffff) + (last >> 32);
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            for (to, from) in last.iter_mut().zip(rest) {
+                *to = *from;
+            }
+            let last = u64::from_ne_bytes(last);
+            sum += (last & 0xffff_ffff) + (last >> 32);
+        }
         Sum(self.0 + u64::from(u16::from_be(fold(sum))))
     }
 

@@ -37,34 +37,41 @@ impl Header {
     /// sections 4.3 and 4.4).
     #[inline]
     pub fn parse(packet: &[u8]) -> Result<(Header, &[u8]), Malformed> {
-        if packet.len() < HEADER_LEN {
-            return Err(Malformed::Truncated);
-        }
-        if packet[0] >> 4 != 4 {
+        let (fixed, rest) = packet
+            .split_first_chunk::<HEADER_LEN>()
+            .ok_or(Malformed::Truncated)?;
+        if fixed[0] >> 4 != 4 {
             return Err(Malformed::Version);
         }
-        let header_len = usize::from(packet[0] & 0xf) * 4;
-        if header_len < HEADER_LEN || header_len > packet.len() {
-            return Err(Malformed::HeaderLength);
-        }
-        let total_len = usize::from(u16_at(packet, 2));
-        if total_len < header_len || total_len > packet.len() {
-            return Err(Malformed::TotalLength);
-        }
-        if Sum::default().add_bytes(&packet[..header_len]).fold() != 0xffff {
+        let header_len = usize::from(fixed[0] & 0xf) * 4;
+        let (options, data) = header_len
+            .checked_sub(HEADER_LEN)
+            .and_then(|len| rest.split_at_checked(len))
+            .ok_or(Malformed::HeaderLength)?;
+        // What follows the total length is padding of a short frame.
+        let payload = usize::from(u16_at(fixed, 2))
+            .checked_sub(header_len)
+            .and_then(|len| data.get(..len))
+            .ok_or(Malformed::TotalLength)?;
+        let sum = Sum::default().add_bytes(fixed);
+        let is_whole = if options.is_empty() {
+            sum.fold() == 0xffff
+        } else {
+            sum.add_bytes(options).fold() == 0xffff
+        };
+        if !is_whole {
             return Err(Malformed::Checksum);
         }
-        if u16_at(packet, 6) & MORE_FRAGMENTS_OR_OFFSET != 0 {
+        if u16_at(fixed, 6) & MORE_FRAGMENTS_OR_OFFSET != 0 {
             return Err(Malformed::Fragment);
         }
-        check_options(&packet[HEADER_LEN..header_len])?;
-        let payload = &packet[header_len..total_len];
+        check_options(options)?;
         let header = Header {
-            source: ipv4_at(packet, 12),
-            destination: ipv4_at(packet, 16),
-            protocol: packet[9],
-            ttl: packet[8],
-            tos: packet[1],
+            source: ipv4_at(fixed, 12),
+            destination: ipv4_at(fixed, 16),
+            protocol: fixed[9],
+            ttl: fixed[8],
+            tos: fixed[1],
             payload_len: payload.len(),
         };
         Ok((header, payload))

@@ -193,6 +193,13 @@ impl Options {
     /// RFC 9293 section 3.1: MUST-4, MUST-5, MUST-6, MUST-64 and MUST-68.
     fn parse(mut bytes: &[u8]) -> Result<Options, Malformed> {
         let mut options = Options::default();
+        // What nearly all segments carry, as RFC 7323 appendix A aligns it.
+        if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10, value @ ..] = bytes
+            && value.len() == 8
+        {
+            options.take(kind::TIMESTAMPS, value);
+            return Ok(options);
+        }
         while let [kind, rest @ ..] = bytes {
             match *kind {
                 kind::END => break,
@@ -250,6 +257,9 @@ impl Options {
     /// more than one group, and an order of them.
     #[inline]
     fn emit(&self, out: &mut [u8]) {
+        if out.is_empty() {
+            return;
+        }
         let mut words = Words(out);
         if let Some(mss) = self.mss {
             let [a, b] = mss.to_be_bytes();
@@ -378,31 +388,32 @@ impl Header {
         destination: impl Into<IpAddr>,
         policy: ChecksumPolicy,
     ) -> Result<(Header, &[u8]), Malformed> {
-        if segment.len() < HEADER_LEN {
-            return Err(Malformed::Truncated);
-        }
-        let header_len = usize::from(segment[12] >> 4) * 4;
-        if header_len < HEADER_LEN || header_len > segment.len() {
-            return Err(Malformed::HeaderLength);
-        }
+        let (fixed, rest) = segment
+            .split_first_chunk::<HEADER_LEN>()
+            .ok_or(Malformed::Truncated)?;
+        let header_len = usize::from(fixed[12] >> 4) * 4;
+        let (options, data) = header_len
+            .checked_sub(HEADER_LEN)
+            .and_then(|len| rest.split_at_checked(len))
+            .ok_or(Malformed::HeaderLength)?;
         let (source, destination) = (source.into(), destination.into());
         let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
         let is_partial =
-            policy == ChecksumPolicy::AcceptPartial && u16_at(segment, 16) == pseudo.fold();
+            policy == ChecksumPolicy::AcceptPartial && u16_at(fixed, 16) == pseudo.fold();
         if !is_partial && pseudo.add_bytes(segment).fold() != 0xffff {
             return Err(Malformed::Checksum);
         }
         let header = Header {
-            source_port: u16_at(segment, 0),
-            destination_port: u16_at(segment, 2),
-            seq: Seq(u32_at(segment, 4)),
-            ack: Seq(u32_at(segment, 8)),
-            flags: Flags(segment[13]),
-            window: u16_at(segment, 14),
-            urgent: u16_at(segment, 18),
-            options: Options::parse(&segment[HEADER_LEN..header_len])?,
+            source_port: u16_at(fixed, 0),
+            destination_port: u16_at(fixed, 2),
+            seq: Seq(u32_at(fixed, 4)),
+            ack: Seq(u32_at(fixed, 8)),
+            flags: Flags(fixed[13]),
+            window: u16_at(fixed, 14),
+            urgent: u16_at(fixed, 18),
+            options: Options::parse(options)?,
         };
-        Ok((header, &segment[header_len..]))
+        Ok((header, data))
     }
 
     /// Bytes that the header takes.
@@ -422,16 +433,18 @@ impl Header {
         destination: impl Into<IpAddr>,
     ) {
         let len = self.len();
-        put_u16(segment, 0, self.source_port);
-        put_u16(segment, 2, self.destination_port);
-        put_u32(segment, 4, self.seq.0);
-        put_u32(segment, 8, self.ack.0);
-        segment[12] = u8::try_from(len / 4).unwrap_or(0) << 4;
-        segment[13] = self.flags.0;
-        put_u16(segment, 14, self.window);
-        put_u16(segment, 16, 0);
-        put_u16(segment, 18, self.urgent);
-        self.options.emit(&mut segment[HEADER_LEN..len]);
+        let (header, _) = segment.split_at_mut(len);
+        let (fixed, options) = header.split_at_mut(HEADER_LEN);
+        put_u16(fixed, 0, self.source_port);
+        put_u16(fixed, 2, self.destination_port);
+        put_u32(fixed, 4, self.seq.0);
+        put_u32(fixed, 8, self.ack.0);
+        fixed[12] = u8::try_from(len / 4).unwrap_or(0) << 4;
+        fixed[13] = self.flags.0;
+        put_u16(fixed, 14, self.window);
+        put_u16(fixed, 16, 0);
+        put_u16(fixed, 18, self.urgent);
+        self.options.emit(options);
         let (source, destination) = (source.into(), destination.into());
         // RFC 9293 section 3.1, MUST-2: always a whole one.
         let checksum = pseudo_header(source, destination, PROTOCOL_TCP, segment.len())
