@@ -308,7 +308,7 @@ impl Shared {
         }
         tcb.disarm(now);
         tcb.backoff = 0;
-        self.arm_for_flight(now, tcb);
+        self.restart_timer(now, tcb);
         self.stats.established += 1;
     }
 

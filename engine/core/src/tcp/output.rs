@@ -415,8 +415,7 @@ impl Shared {
         }
         if plan.kind == Kind::Syn && tcb.is_early() {
             // Its SYN-ACK is not in the scoreboard.
-            let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-            return tcb.arm(Timer::Retransmit, now, rto);
+            return self.arm_retransmit(now, tcb);
         }
         self.record(now, tcb, plan, end);
         if plan.kind == Kind::New {
