@@ -209,6 +209,12 @@ impl<'a> Sockets<'a> {
         self.tcp.info(connection)
     }
 
+    /// Bytes that fit into the SYN which waits for what is sent first
+    /// (TCP_FASTOPEN_CONNECT); 0 where none waits.
+    pub fn syn_room(&self, connection: ConnectionId) -> u32 {
+        self.tcp.connection(connection).map_or(0, Tcb::syn_room)
+    }
+
     /// The remote address of a connection (getpeername).
     pub fn remote(&self, connection: ConnectionId) -> Option<SocketAddr> {
         let key = self.tcp.connection(connection)?.key;

@@ -184,7 +184,14 @@ unsafe extern "C" fn connect(
     let connect = || {
         let host = host(userdata)?;
         let address = address?;
-        host.call(|world| world.connect(number, address))?;
+        let room = host.call(|world| {
+            world.connect(number, address)?;
+            world.syn_room(number)
+        })?;
+        if room > 0 {
+            // The handshake begins with what is written first.
+            return Ok(());
+        }
         match host.call_on(number, false, |world| world.connected(number)) {
             Err(Errno::AGAIN) => Err(Errno(libc::EINPROGRESS)),
             result => result,

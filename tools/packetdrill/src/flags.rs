@@ -7,6 +7,9 @@
 //! | `tcp_min_tso_segs` | segments that make one offloaded packet (see the offload module) |
 //! | `tcp_tso_win_divisor` | taken and without effect: the engine does not defer segments to fill such a packet |
 //! | `tcp_early_retrans` | taken and without effect: tail loss probes are always on |
+//! | `tcp_fastopen` | Linux's bits: 1 clients, 2 servers, 0x400 all listeners; those that do without cookies are refused |
+//! | `tcp_fastopen_key` | taken and without effect: the engine's cookies are its own |
+//! | `tcp_fastopen_blackhole_timeout_sec` | taken and without effect: the engine keeps away from a server, and not from all |
 //! | `tcp_...` | any other: a setting of Linux by its sysctl name, as far as the engine has it |
 
 use crate::offload::Offload;
@@ -30,6 +33,38 @@ pub(crate) enum FlagError {
 pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) tso_segs: usize,
+    pub(crate) fast_open: FastOpen,
+}
+
+/// What of Fast Open is on (Linux's tcp_fastopen).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FastOpen {
+    pub(crate) client: bool,
+    /// A listener has it without asking for it.
+    pub(crate) listeners: bool,
+}
+
+impl FastOpen {
+    /// What scripts set before anything else.
+    const DEFAULT: FastOpen = FastOpen {
+        client: true,
+        listeners: true,
+    };
+
+    fn parse(value: &str) -> Option<FastOpen> {
+        const CLIENT: u32 = 1;
+        const SERVER: u32 = 2;
+        const WITHOUT_COOKIES: u32 = 0x4 | 0x200;
+        const LISTENERS: u32 = 0x400;
+        let bits = match value.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16).ok()?,
+            None => value.parse().ok()?,
+        };
+        (bits & WITHOUT_COOKIES == 0).then_some(FastOpen {
+            client: bits & CLIENT != 0,
+            listeners: bits & (SERVER | LISTENERS) == SERVER | LISTENERS,
+        })
+    }
 }
 
 /// Where packetdrill's scripts stand if nothing else is said.
@@ -40,6 +75,7 @@ impl Settings {
         let mut settings = Settings {
             config: Config::new(port::ENGINE, LOCAL, 0),
             tso_segs: 2,
+            fast_open: FastOpen::DEFAULT,
         };
         // Every script is to be the same run.
         settings.config.seed = 1;
@@ -80,7 +116,11 @@ impl Settings {
                 self.config.mtu = if ip.is_ipv6() { 1_520 } else { 1_500 };
             }
             "tcp_min_tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
-            "tcp_tso_win_divisor" | "tcp_early_retrans" => {}
+            "tcp_tso_win_divisor"
+            | "tcp_early_retrans"
+            | "tcp_fastopen_key"
+            | "tcp_fastopen_blackhole_timeout_sec" => {}
+            "tcp_fastopen" => self.fast_open = FastOpen::parse(value).ok_or_else(bad)?,
             "tcp_congestion_control" => {
                 let named = |algorithm: &Algorithm| algorithm.name() == value;
                 tcp.congestion = [Algorithm::Cubic, Algorithm::NewReno]

@@ -10,14 +10,14 @@ use std::time::Duration;
 const LEN: usize = 512;
 /// Linux's slow start threshold before there is one.
 const INFINITE: u32 = 0x7fff_ffff;
-/// TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK and TCPI_OPT_WSCALE.
-const OPTIONS: [u8; 3] = [1, 2, 4];
+/// TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE and TCPI_OPT_SYN_DATA.
+const OPTIONS: [u8; 4] = [1, 2, 4, 32];
 
 /// The bytes of `struct tcp_info`.
 pub(crate) fn encode(info: &Info) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(LEN);
     let (snd_scale, rcv_scale) = info.scales;
-    let has = [info.timestamps, info.sack, rcv_scale > 0];
+    let has = [info.timestamps, info.sack, rcv_scale > 0, info.syn_data];
     let options: u8 = OPTIONS
         .iter()
         .zip(has)

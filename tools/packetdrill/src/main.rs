@@ -77,7 +77,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
         let mut outcomes = Vec::new();
         for version in Version::ALL.into_iter().filter(is_asked) {
-            if version.runs(&path) {
+            if version.runs(&path, &script) {
                 let outcome = runner.run(&path, &script, version)?;
                 report(&name, version, &outcome, arguments.only.is_some());
                 outcomes.push((version, outcome));

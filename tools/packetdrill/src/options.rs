@@ -141,6 +141,12 @@ fn plain(level: c_int, name: c_int, value: c_int) -> Outcome<SocketOption> {
         (libc::IPPROTO_TCP, libc::TCP_SYNCNT) => SocketOption::SynCount(byte()?),
         (libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT) => SocketOption::DeferAccept(seconds()?),
         (libc::IPPROTO_TCP, libc::TCP_CORK) => SocketOption::Cork(value != 0),
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN) => {
+            SocketOption::FastOpen(u16::try_from(value).map_err(bad)?)
+        }
+        (libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT) => {
+            SocketOption::FastOpenConnect(value != 0)
+        }
         (libc::IPPROTO_TCP, libc::TCP_QUICKACK) => SocketOption::QuickAck(value != 0),
         (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {
             let timeout_ms = u64::try_from(value).map_err(bad)?;

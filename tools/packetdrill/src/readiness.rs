@@ -43,9 +43,11 @@ pub(crate) struct Epoll(BTreeMap<i32, Interest>);
 impl World {
     /// What can be done with a descriptor without blocking.
     pub(crate) fn readiness(&mut self, number: i32) -> Outcome<Readiness> {
-        let Kind::Socket(socket) = &mut self.descriptors.at(number)?.kind else {
+        if !matches!(self.descriptors.at(number)?.kind, Kind::Socket(_)) {
             return Ok(Readiness(Readiness::IN | Readiness::OUT));
-        };
+        }
+        let room = self.syn_room(number)?;
+        let socket = self.descriptors.socket(number)?;
         let mut bits = 0;
         if socket.error.is_some() {
             bits |= Readiness::ERROR;
@@ -53,6 +55,7 @@ impl World {
         let is_read_shut = socket.is_read_shut;
         match &mut socket.state {
             State::New | State::Over => bits |= Readiness::HANGUP | Readiness::IN | Readiness::OUT,
+            State::Connecting(_) if room > 0 => bits |= Readiness::OUT,
             State::Connecting(_) => {}
             State::Listening(id, waiting) => {
                 let (id, is_waiting) = (*id, !waiting.is_empty());

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How long one script may take in real time; in virtual time it takes what it takes.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// What Linux gives as a cookie in scripts for IPv4.
+const LINUX_COOKIE: &str = "3021b9d889017eeb";
+
 /// What a script's packets and sockets are (`--ip_version`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -33,11 +36,23 @@ impl Version {
     }
 
     /// A script whose name ends in a version is of that alone.
-    pub(crate) fn runs(self, path: &Path) -> bool {
+    /// So is one that names its addresses.
+    pub(crate) fn runs(self, path: &Path, script: &Script) -> bool {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let is_v6 = stem.ends_with("v6");
+        let is_v4 = !is_v6 && (stem.ends_with("v4") || script.local.is_some());
         match self {
-            Version::V6 => !stem.ends_with("v4"),
-            Version::V4 | Version::Mapped => !stem.ends_with("v6"),
+            Version::V6 => !is_v4,
+            Version::V4 | Version::Mapped => !is_v6,
+        }
+    }
+
+    /// The cookie that the engine gives to packetdrill's remote address. It is the
+    /// server's to choose (RFC 7413 section 4.1.2): scripts name Linux's.
+    pub(crate) fn cookie(self) -> &'static str {
+        match self {
+            Version::V4 | Version::Mapped => "f321b87a2cf8c2e6",
+            Version::V6 => "8bb72169d1e3f44e",
         }
     }
 
@@ -109,7 +124,7 @@ impl Runner {
         let name = path.file_name().context("a script has a name")?;
         let copy = self.scratch.join(name);
         let output = self.scratch.join("output");
-        fs::write(&copy, &script.text)?;
+        fs::write(&copy, script.text.replace(LINUX_COOKIE, version.cookie()))?;
         let writer = fs::File::create(&output)?;
         let local = script.local.as_deref().unwrap_or(version.local());
         let mut flags = vec![format!("local={local}")];
@@ -119,6 +134,7 @@ impl Runner {
             .arg(format!("--so_flags={}", flags.join(",")))
             .arg(format!("--ip_version={}", version.name()))
             .arg(format!("--local_ip={local}"))
+            .arg(format!("-DTFO_COOKIE={}", version.cookie()))
             .args(version.arguments())
             .arg(name)
             .current_dir(&self.scratch)

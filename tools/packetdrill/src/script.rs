@@ -71,12 +71,17 @@ impl Script {
 
     fn parse(source: &str) -> Script {
         let (mut text, mut commands) = (String::new(), Vec::new());
+        // Those at a time of the script would set what the engine has from the start.
+        let mut first = Vec::new();
         for (index, piece) in source.split('`').enumerate() {
             if index % 2 == 0 {
                 text.push_str(piece);
                 continue;
             }
             commands.push(piece);
+            if text.ends_with('\n') || text.is_empty() {
+                first.push(piece);
+            }
             text.push_str("`true");
             text.extend(piece.matches('\n'));
             text.push('`');
@@ -85,12 +90,12 @@ impl Script {
             .lines()
             .map(|line| line.split("//").next().unwrap_or(""))
             .collect();
-        let flags: Vec<String> = commands
-            .iter()
-            .flat_map(|command| settings(command))
-            .collect();
+        let flags: Vec<String> = first.iter().flat_map(|command| settings(command)).collect();
         let has = |marks: &[&str]| marks.iter().any(|mark| calls.contains(mark));
-        let sets = |prefix: &str| flags.iter().any(|flag| flag.starts_with(prefix));
+        let sets = |prefix: &str| {
+            let all = commands.iter().flat_map(|command| settings(command));
+            all.into_iter().any(|flag| flag.starts_with(prefix))
+        };
         let needs = if has(&LINUX) {
             Needs::Linux
         } else if has(&FAST_OPEN) || sets("tcp_fastopen") {

@@ -5,7 +5,7 @@
 
 use crate::descriptors::{Descriptors, Kind, Socket, State};
 use crate::errno::{self, Errno, Outcome};
-use crate::flags::Settings;
+use crate::flags::{FastOpen, Settings};
 use crate::port::{Departure, Port};
 use ringmill_core::app::App;
 use ringmill_core::frame::FramePool;
@@ -59,6 +59,8 @@ impl App for Inbox {
 pub(crate) struct Transfer {
     /// Bytes taken by the engine so far.
     pub(crate) done: usize,
+    /// Of these, what went with the SYN.
+    in_syn: usize,
 }
 
 /// An engine, its clock, and the descriptors of one process.
@@ -68,6 +70,7 @@ pub(crate) struct World {
     pub(crate) descriptors: Descriptors,
     /// SO_SNDBUF of every connection.
     pub(crate) send_buffer: u32,
+    fast_open: FastOpen,
 }
 
 impl World {
@@ -76,6 +79,7 @@ impl World {
         let pool = FramePool::on_heap(FRAMES, FRAME_CAPACITY);
         World {
             send_buffer: settings.config.tcp.send_buffer,
+            fast_open: settings.fast_open,
             shard: Shard::new(settings.config, START, port, pool, Inbox::default()),
             now: START,
             descriptors: Descriptors::default(),
@@ -190,7 +194,11 @@ impl World {
 
     pub(crate) fn listen(&mut self, number: i32, backlog: usize) -> Outcome<()> {
         let socket = self.descriptors.socket(number)?;
-        let (local, options) = (socket.local.ok_or(Errno::INVALID)?, socket.options);
+        let local = socket.local.ok_or(Errno::INVALID)?;
+        let mut options = socket.options;
+        if self.fast_open.listeners && options.fast_open == 0 {
+            options.fast_open = u16::try_from(backlog).unwrap_or(u16::MAX);
+        }
         let address = Some(local.ip()).filter(|ip| !ip.is_unspecified());
         // Linux lets one more in than it is told (sk_acceptq_is_full).
         let id = self.sockets(|s| s.listen(address, local.port(), backlog + 1, options))?;
@@ -230,6 +238,32 @@ impl World {
             peer.set_ip(v4.to_ipv6_mapped().into());
         }
         Ok((accepted, peer))
+    }
+
+    /// MSG_FASTOPEN: connects, to send at once.
+    pub(crate) fn open_to_send(&mut self, number: i32, remote: SocketAddr) -> Outcome<()> {
+        if !self.fast_open.client {
+            return Err(Errno::NOT_SUPPORTED);
+        }
+        let room = self.syn_room(number)?;
+        let socket = self.descriptors.socket(number)?;
+        match socket.state {
+            State::New => {
+                socket.options.fast_open_connect = true;
+                self.connect(number, remote)
+            }
+            State::Connecting(_) if room == 0 => Err(Errno(libc::EALREADY)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Room for data in the SYN that waits for it.
+    pub(crate) fn syn_room(&mut self, number: i32) -> Outcome<usize> {
+        let State::Connecting(id) = self.descriptors.socket(number)?.state else {
+            return Ok(0);
+        };
+        let room = self.ask(|sockets| sockets.syn_room(id));
+        Ok(usize::try_from(room).unwrap_or(0))
     }
 
     /// Sends the SYN; whether it was answered shows in the socket's state.
@@ -288,11 +322,27 @@ impl World {
         bytes: &[u8],
         transfer: &mut Transfer,
     ) -> Outcome<()> {
+        let room = self.syn_room(number)?;
         let socket = self.descriptors.socket(number)?;
         let id = match socket.state {
             State::Connected(id) => id,
-            State::Connecting(_) => return Err(Errno::AGAIN),
-            State::Over => return Err(socket.error.take().unwrap_or(Errno::PIPE)),
+            State::Connecting(id) => {
+                let rest = &bytes[transfer.done..];
+                let first = &rest[..room.min(rest.len())];
+                if !first.is_empty() {
+                    let taken = self.sockets(|sockets| sockets.send(id, first))?;
+                    transfer.done += taken;
+                    transfer.in_syn += taken;
+                }
+                return Err(Errno::AGAIN);
+            }
+            State::Over => {
+                if transfer.done == transfer.in_syn {
+                    // There never was a connection to take it.
+                    transfer.done = 0;
+                }
+                return Err(socket.error.take().unwrap_or(Errno::PIPE));
+            }
             State::New | State::Listening(..) => return Err(Errno::PIPE),
         };
         self.sockets(|sockets| {

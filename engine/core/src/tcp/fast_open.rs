@@ -97,6 +97,14 @@ impl Tcb {
         has_room && self.state == State::SynSent && self.backoff == 0 && self.send_queued == 0
     }
 
+    /// Room for data in the SYN that waits for it.
+    pub(crate) fn syn_room(&self) -> u32 {
+        match self.fast_open() {
+            Some(FastOpening::Active { room, .. }) if self.awaits_data() => u32::from(room),
+            _ => 0,
+        }
+    }
+
     /// Data that goes with a SYN now, and the cookie. A SYN that was not answered
     /// goes again without either (section 4.1.3.1).
     pub(crate) fn with_syn(&self) -> (u32, Option<FastOpenCookie>) {

@@ -5,6 +5,7 @@ use crate::errno::{Errno, Outcome};
 use crate::interface::UserData;
 use crate::world::Transfer;
 use libc::{c_int, c_uint, c_void, iovec, loff_t, msghdr, sockaddr, socklen_t, ssize_t};
+use std::net::SocketAddr;
 
 fn receive(userdata: UserData, number: c_int, into: &mut [u8], flags: c_int) -> Outcome<usize> {
     let peek = flags & libc::MSG_PEEK != 0;
@@ -29,6 +30,22 @@ fn scatter(
         rest = later;
     }
     Ok(received)
+}
+
+/// MSG_FASTOPEN: connects and sends.
+fn open_and_transmit(
+    userdata: UserData,
+    number: c_int,
+    bytes: &[u8],
+    flags: c_int,
+    to: Outcome<SocketAddr>,
+) -> Outcome<usize> {
+    let to = to.map_err(|_| Errno::NOT_SUPPORTED)?;
+    host(userdata)?.call(|world| world.open_to_send(number, to))?;
+    match transmit(userdata, number, bytes, flags & !libc::MSG_FASTOPEN) {
+        Err(Errno::AGAIN) => Err(Errno(libc::EINPROGRESS)),
+        sent => sent,
+    }
 }
 
 fn transmit(userdata: UserData, number: c_int, bytes: &[u8], flags: c_int) -> Outcome<usize> {
@@ -155,9 +172,16 @@ pub(super) unsafe extern "C" fn sendto(
     at: *const c_void,
     len: usize,
     flags: c_int,
-    _to: *const sockaddr,
-    _to_len: socklen_t,
+    to: *const sockaddr,
+    to_len: socklen_t,
 ) -> ssize_t {
+    if flags & libc::MSG_FASTOPEN != 0 {
+        // SAFETY: libc's contract of sendto.
+        let to = unsafe { memory::address(to, to_len) };
+        // SAFETY: libc's contract of sendto.
+        let bytes = unsafe { memory::bytes(at, len) };
+        return size(bytes.and_then(|bytes| open_and_transmit(userdata, number, bytes, flags, to)));
+    }
     // A connected socket does not look at where to (sendto(2)).
     // SAFETY: libc's contract of sendto.
     unsafe { send(userdata, number, at, len, flags) }
@@ -175,6 +199,13 @@ pub(super) unsafe extern "C" fn sendmsg(
     };
     // SAFETY: libc's contract of sendmsg.
     let bytes = unsafe { memory::gathered(message.msg_iov, message.msg_iovlen) };
+    if flags & libc::MSG_FASTOPEN != 0 {
+        // SAFETY: libc's contract of sendmsg.
+        let to = unsafe { memory::address(message.msg_name.cast(), message.msg_namelen) };
+        return size(
+            bytes.and_then(|bytes| open_and_transmit(userdata, number, &bytes, flags, to)),
+        );
+    }
     size(bytes.and_then(|bytes| transmit(userdata, number, &bytes, flags)))
 }
 

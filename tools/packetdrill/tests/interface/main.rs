@@ -7,6 +7,7 @@
 mod script;
 
 use libc::{c_int, c_void};
+use ringmill_core::wire::fast_open::FastOpenCookie;
 use ringmill_core::wire::tcp::Flags;
 use script::{PEER_PORT, PORT, Script};
 use std::time::{Duration, Instant};
@@ -292,6 +293,55 @@ fn sockets_of_ipv6_speak_ipv4_by_mapped_addresses() {
         address[8..24],
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1]
     );
+}
+
+/// The cookies that the runner writes into scripts in the place of Linux's.
+#[test]
+fn cookies_are_those_that_scripts_are_given() {
+    let expected = [
+        ("", "f321b87a2cf8c2e6"),
+        ("local=fd3d:fa7b:d17d::1", "8bb72169d1e3f44e"),
+    ];
+    for (flags, expected) in expected {
+        let mut script = Script::new(flags);
+        script.listening();
+        script.inject_with(Flags::SYN, 0, 0, b"", Some(FastOpenCookie::REQUEST));
+        let answer = script.receive().unwrap();
+        let cookie = answer.header.options.fast_open.unwrap();
+        let digits: String = cookie
+            .as_slice()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(digits, expected);
+    }
+}
+
+/// Once there is a cookie, what fits into the SYN goes with it.
+#[test]
+fn a_fast_open_sends_with_its_syn() {
+    let mut script = Script::new("");
+    let first = script.socket();
+    script.set_nonblocking(first);
+    assert_eq!(script.open_and_send(first, b"GET"), -1);
+    assert_eq!(script.errno(), libc::EINPROGRESS);
+    let syn = script.receive().unwrap();
+    assert!(syn.data.is_empty());
+    let cookie = FastOpenCookie::new(&[7; 8]);
+    script.inject_with(Flags::SYN | Flags::ACK, 0, 1, b"", cookie);
+    script.receive().unwrap();
+    let second = script.socket();
+    script.set_nonblocking(second);
+    // The MSS, less the options that a SYN may have.
+    assert_eq!(script.open_and_send(second, &[b'x'; 5_000]), 1_420);
+    let syn = script.receive().unwrap();
+    assert_eq!(
+        (syn.header.options.fast_open, syn.data.len()),
+        (cookie, 1_420)
+    );
+    assert_eq!(script.poll(second, libc::POLLOUT, 0), 0, "the SYN has left");
+    script.inject(Flags::SYN | Flags::ACK, 0, 1_421, b"");
+    assert_eq!(script.poll(second, libc::POLLOUT, 0), libc::POLLOUT);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use libc::{c_int, c_longlong, c_void, pollfd, sockaddr, socklen_t, timeval};
 use ringmill_core::seq::Seq;
+use ringmill_core::wire::fast_open::FastOpenCookie;
 use ringmill_core::wire::tcp::{Flags, Header, Options};
 use ringmill_core::wire::{ChecksumPolicy, ip, ipv4, ipv6};
 use ringmill_packetdrill::interface::Interface;
@@ -45,7 +46,7 @@ pub(crate) struct Segment {
     pub(crate) ack: u32,
     pub(crate) data: Vec<u8>,
     pub(crate) time_us: i64,
-    header: Header,
+    pub(crate) header: Header,
 }
 
 /// A call on a second thread.
@@ -296,6 +297,18 @@ impl Script {
 
     /// A segment of the peer, its numbers relative to both sides' initial ones.
     pub(crate) fn inject(&mut self, flags: Flags, seq: u32, ack: u32, data: &[u8]) {
+        self.inject_with(flags, seq, ack, data, None);
+    }
+
+    /// The same, with a cookie of Fast Open, or a request for one.
+    pub(crate) fn inject_with(
+        &mut self,
+        flags: Flags,
+        seq: u32,
+        ack: u32,
+        data: &[u8],
+        cookie: Option<FastOpenCookie>,
+    ) {
         let header = Header {
             source_port: if self.port == PORT { PEER_PORT } else { PORT },
             destination_port: self.port,
@@ -306,6 +319,7 @@ impl Script {
             urgent: 0,
             options: Options {
                 mss: flags.contains(Flags::SYN).then_some(1_460),
+                fast_open: cookie,
                 ..Options::default()
             },
         };
@@ -383,6 +397,15 @@ impl Script {
         let connection = self.accept(listener);
         assert!(connection >= 0);
         (listener, connection)
+    }
+
+    /// MSG_FASTOPEN: connects and sends.
+    pub(crate) fn open_and_send(&mut self, socket: c_int, bytes: &[u8]) -> isize {
+        let address = self.address(self.peer);
+        let (at, flags) = (bytes.as_ptr().cast::<c_void>(), libc::MSG_FASTOPEN);
+        let to = address.as_ptr().cast::<sockaddr>();
+        let to_len = socklen_t::try_from(address.len()).unwrap();
+        call!(self, sendto, socket, at, bytes.len(), flags, to, to_len)
     }
 
     pub(crate) fn answer_syn(&mut self, syn: &Segment) {

@@ -8,6 +8,9 @@ use crate::tcp::{Cx, Shared};
 use crate::time::Instant;
 use crate::wire::tcp::Options;
 
+/// Options of a SYN fit into this, whatever they are (RFC 9293 section 3.1).
+const OPTIONS_MAX: u16 = 40;
+
 impl Shared {
     /// TCP_FASTOPEN_CONNECT: a connection that is about to open asks for a cookie, or
     /// shows the one that it has.
@@ -19,18 +22,13 @@ impl Shared {
         let Some((cookie, mss)) = self.fast_open.cache.ask(now, (key.local, key.remote)) else {
             return;
         };
-        let options = Options {
-            fast_open: Some(cookie),
-            ..self.syn_options(now, &key, &tcb.settings)
-        };
         // An MSS does not count options (RFC 6691).
         let most = mss
             .min(self.max_segment(&tcb.settings))
             .min(self.path_mss(now, &key, false));
-        let room = usize::from(most).saturating_sub(options.len());
         self.warm(tcb).fast_open = Some(FastOpening::Active {
             cookie,
-            room: u16::try_from(room).unwrap_or(0),
+            room: most.saturating_sub(OPTIONS_MAX),
             data: 0,
         });
     }
