@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use crate::tcp::{
-    Closed, ConnectError, ConnectionId, Info, ListenError, ListenerId, OptionError, Repair,
+    Closed, ConnectError, ConnectionId, Ending, Info, ListenError, ListenerId, OptionError, Repair,
     SocketOption, SocketOptions, SoftError, SourceId,
 };
 
@@ -319,6 +319,7 @@ impl<'a> Sockets<'a> {
             }
             tcb.receive_queued -= len;
             tcb.send_queued += len;
+            tcb.note_ending(Ending::Push);
             moved += len as usize;
         }
         if tcb.receive_queued > 0 {
@@ -368,6 +369,7 @@ impl<'a> Sockets<'a> {
                 offset,
                 len,
             },
+            Ending::Push,
         )?;
         Ok(len)
     }
@@ -375,6 +377,16 @@ impl<'a> Sockets<'a> {
     /// Queues a copy of `bytes`, as far as the send buffer has room, and tells
     /// how many were queued.
     pub fn send(&mut self, connection: ConnectionId, bytes: &[u8]) -> Result<usize, SocketError> {
+        self.send_ending(connection, bytes, Ending::Push)
+    }
+
+    /// The same, and what its end is. A record ends only where all was queued.
+    pub fn send_ending(
+        &mut self,
+        connection: ConnectionId,
+        bytes: &[u8],
+        ending: Ending,
+    ) -> Result<usize, SocketError> {
         let room = self.send_room(connection)? as usize;
         let tcb = self.sendable(connection)?;
         if room == 0 && !bytes.is_empty() {
@@ -382,7 +394,13 @@ impl<'a> Sockets<'a> {
             return Err(SocketError::WouldBlock);
         }
         let len = bytes.len().min(room).min(usize::from(u16::MAX));
-        self.enqueue(connection, Content::Frame(Frame::copied(&bytes[..len])))?;
+        let content = Content::Frame(Frame::copied(&bytes[..len]));
+        let is_whole = len == bytes.len();
+        let ending = match ending {
+            Ending::Record if !is_whole => Ending::More,
+            _ => ending,
+        };
+        self.enqueue(connection, content, ending)?;
         Ok(len)
     }
 
@@ -423,7 +441,12 @@ impl<'a> Sockets<'a> {
         }
     }
 
-    fn enqueue(&mut self, connection: ConnectionId, content: Content) -> Result<(), SocketError> {
+    fn enqueue(
+        &mut self,
+        connection: ConnectionId,
+        content: Content,
+        ending: Ending,
+    ) -> Result<(), SocketError> {
         let len = u32::try_from(content.len()).unwrap_or(u32::MAX);
         let Tcp {
             connections,
@@ -436,14 +459,16 @@ impl<'a> Sockets<'a> {
         if len == 0 {
             return Ok(());
         }
+        let is_record = ending == Ending::Record;
         let pushed = shared
             .chunks
-            .push_back(&mut tcb.send_queue, content, Seq(0), false);
+            .push_back(&mut tcb.send_queue, content, Seq(0), is_record);
         if pushed.is_err() {
             tcb.events.add(Events::WANTS_WRITABLE);
             return Err(SocketError::WouldBlock);
         }
         tcb.send_queued += len;
+        tcb.note_ending(ending);
         shared.queue_output(connection.index, tcb);
         Ok(())
     }

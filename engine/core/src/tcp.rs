@@ -34,6 +34,7 @@ mod output;
 mod probing;
 mod profile;
 mod prr;
+mod push;
 mod rack;
 mod receive;
 mod recovery;
@@ -69,6 +70,7 @@ pub use options::{
 };
 pub(crate) use output::{Emitter, Payload};
 pub use profile::{Profile, UnknownProfile};
+pub use push::Ending;
 pub use rtt::RtoBounds;
 pub use state::State;
 pub(crate) use tcb::{Events, Tcb, TcbFlags};

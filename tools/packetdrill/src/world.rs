@@ -10,7 +10,7 @@ use crate::port::{Departure, Port};
 use ringmill_core::app::App;
 use ringmill_core::frame::FramePool;
 use ringmill_core::shard::Shard;
-use ringmill_core::sockets::{Closed, ConnectionId, ListenerId, SocketError, Sockets};
+use ringmill_core::sockets::{Closed, ConnectionId, Ending, ListenerId, SocketError, Sockets};
 use ringmill_core::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 
@@ -61,6 +61,17 @@ pub(crate) struct Transfer {
     pub(crate) done: usize,
     /// Of these, what went with the SYN.
     in_syn: usize,
+    ending: Ending,
+}
+
+impl Transfer {
+    /// One that has not begun, and ends so.
+    pub(crate) fn new(ending: Ending) -> Transfer {
+        Transfer {
+            ending,
+            ..Transfer::default()
+        }
+    }
 }
 
 /// An engine, its clock, and the descriptors of one process.
@@ -347,7 +358,8 @@ impl World {
         };
         self.sockets(|sockets| {
             while transfer.done < bytes.len() {
-                transfer.done += sockets.send(id, &bytes[transfer.done..])?;
+                let rest = &bytes[transfer.done..];
+                transfer.done += sockets.send_ending(id, rest, transfer.ending)?;
             }
             Ok(())
         })

@@ -74,7 +74,7 @@ pub(crate) struct Chunk {
     pub(crate) content: Content,
     /// First sequence number of the content; only reassembly looks at it.
     pub(crate) seq: Seq,
-    /// A FIN follows the content; only reassembly looks at it.
+    /// A FIN follows the content, in reassembly; in a send queue a record ends with it.
     pub(crate) fin: bool,
     next: u32,
 }
@@ -341,6 +341,21 @@ impl Chunks {
             }
         }
         done
+    }
+
+    /// Bytes from `skip` on to the end of the next record, if they are `most` or fewer.
+    pub(crate) fn record_end(&self, list: List, skip: u64, most: u64) -> Option<u64> {
+        let mut end = 0;
+        for (_, chunk) in self.walk(list) {
+            end += chunk.content.len();
+            if end > skip + most {
+                return None;
+            }
+            if chunk.fin && end > skip {
+                return Some(end - skip);
+            }
+        }
+        None
     }
 
     fn bytes<'a>(&'a self, content: &'a Content, skip: u64, count: usize) -> &'a [u8] {

@@ -29,6 +29,8 @@ pub(crate) struct Cold {
     pub(crate) rack: Rack,
     pub(crate) recovery: Recovery,
     pub(crate) growth: Growth,
+    /// The end of the newest segment that was not full.
+    pub(crate) small: Option<Seq>,
     /// The search for the path's MTU, once there is doubt.
     pub(crate) search: Option<Search>,
     /// Data past a gap, and how many chunks of it.
@@ -58,6 +60,7 @@ impl Default for Cold {
             rack: Rack::default(),
             recovery: Recovery::default(),
             growth: Growth::default(),
+            small: None,
             search: None,
             reassembly: List::EMPTY,
             reassembly_len: 0,

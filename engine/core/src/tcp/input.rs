@@ -370,6 +370,10 @@ impl Shared {
             tcb.unset(TcbFlags::FIN_QUEUED);
         }
         tcb.send_queued -= data;
+        if tcb.send_queued == 0 {
+            tcb.forget_endings();
+        }
+        tcb.unset(TcbFlags::MORE);
         tcb.snd_una = ack;
         tcb.forget_urgent();
         self.stats.bytes_acked += u64::from(data);

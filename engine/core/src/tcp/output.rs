@@ -170,7 +170,7 @@ impl Shared {
         }
         if tcb.is(TcbFlags::PROBE_DUE) {
             let usable = tcb.snd_wnd.clamp(1, u32::from(tcb.mss));
-            let len = tcb.send_queued.min(usable);
+            let len = self.within_record(tcb, tcb.snd_una, tcb.send_queued.min(usable));
             return Some(self.plan_data(tcb, tcb.snd_una, len, Kind::Probe));
         }
         // A report leaves alone: beside a full segment of data it has no room.
@@ -220,7 +220,7 @@ impl Shared {
         let window_end = tcb.snd_una + tcb.snd_wnd;
         let end = (tcb.snd_nxt + u32::from(tcb.mss)).min(tcb.data_end());
         if end.follows(tcb.snd_nxt) && end.precedes_or_is(window_end) {
-            let len = end.bytes_since(tcb.snd_nxt);
+            let len = self.within_record(tcb, tcb.snd_nxt, end.bytes_since(tcb.snd_nxt));
             return Some(self.plan_data(tcb, tcb.snd_nxt, len, Kind::New));
         }
         let (name, sent) = tcb.cold()?.flight.back()?;
@@ -264,9 +264,9 @@ impl Shared {
 
     /// Data and FIN at SND.NXT, as far as both windows, Nagle's algorithm and
     /// silly window avoidance allow (RFC 9293 sections 3.7.4 and 3.8.6.2.1).
-    /// What waits is gathered into full segments (SHLD-28, MAY-16), and goes out as soon
-    /// as nothing is in flight (MUST-60). Nagle is SHLD-7, silly windows are MUST-38;
-    /// past a window that shrank nothing new is sent (SHLD-15).
+    /// What waits is gathered into full segments (SHLD-28, MAY-16) of one record, and goes
+    /// out as soon as nothing is in flight (MUST-60). Silly windows are MUST-38; past a
+    /// window that shrank nothing new is sent (SHLD-15).
     fn plan_new(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
         if !tcb.has_unsent() {
             return None;
@@ -289,19 +289,19 @@ impl Shared {
             .cold
             .as_deref_mut()
             .and_then(|cold| Self::probe_size(now, cold, mss, unsent));
-        if let Some(size) = probe.filter(|size| *size <= usable) {
+        let has_records = tcb.is(TcbFlags::RECORDS);
+        if let Some(size) = probe.filter(|size| *size <= usable && !has_records) {
             return Some(self.plan_data(tcb, tcb.snd_nxt, size, Kind::New));
         }
-        let len = unsent.min(usable).min(mss);
-        let is_last = len == unsent;
-        let options = self.options(tcb);
-        let may_be_small = options.nodelay || is_first || tcb.is(TcbFlags::FIN_QUEUED);
+        let most = unsent.min(mss);
+        let part = self.within_record(tcb, tcb.snd_nxt, most);
+        let len = part.min(usable);
         let half_window = (u32::from(tcb.snd_wnd_max) << tcb.snd_scale()) / 2;
-        // Corked, only full segments leave, or what a closing follows; what waits
-        // longer than a retransmission timeout is sent as an override.
-        let may_be_small = may_be_small && (!options.cork || tcb.is(TcbFlags::FIN_QUEUED));
-        let is_worth_it =
-            len == mss || (is_last && may_be_small) || (len >= half_window.max(1) && len == window);
+        let is_worth_it = len == mss
+            // A record that others follow.
+            || (len == part && part < most)
+            || (len == unsent && self.may_be_small(tcb))
+            || (len >= half_window.max(1) && len == window);
         (len > 0 && is_worth_it).then(|| self.plan_data(tcb, tcb.snd_nxt, len, Kind::New))
     }
 
@@ -328,13 +328,12 @@ impl Shared {
         }
     }
 
-    /// `len` bytes at `seq`, with the FIN if it comes right after them and PSH if
-    /// nothing is queued behind them (MUST-61).
-    /// PSH is on the last of several alone (SHLD-27).
+    /// `len` bytes at `seq`, with the FIN if it comes right after them, and PSH on the
+    /// last of several that were pushed, alone (SHLD-27).
     fn plan_data(&self, tcb: &Tcb, seq: Seq, len: u32, kind: Kind) -> Plan {
         let reaches_end = seq + len == tcb.data_end();
         let mut flags = Flags::ACK;
-        if reaches_end && len > 0 {
+        if self.is_pushed(tcb, seq, len, kind == Kind::Probe) {
             flags = flags | Flags::PSH;
         }
         if reaches_end && tcb.is(TcbFlags::FIN_QUEUED) && tcb.state.is_synchronized() {
@@ -421,6 +420,9 @@ impl Shared {
         if plan.kind == Kind::New {
             if plan.len > 0 {
                 tcb.unset(TcbFlags::CWR_DUE);
+            }
+            if plan.len > 0 && plan.len < u32::from(tcb.mss) {
+                tcb.note_small(plan.seq + plan.len);
             }
             Self::note_size(tcb, plan.seq, plan.len);
         }

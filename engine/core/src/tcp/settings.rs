@@ -132,6 +132,10 @@ impl Tcp {
         if let SocketOption::MaxSegment(mss) = option {
             tcb.mss = tcb.mss.min(mss);
         }
+        if option == SocketOption::NoDelay(true) && tcb.unsent() > 0 {
+            // As Linux: what is queued goes now, even corked.
+            tcb.set(TcbFlags::FLUSH);
+        }
         tcb.restart_watch();
         shared.schedule(now, id.index, tcb);
         shared.wake_writer(id.index, tcb);

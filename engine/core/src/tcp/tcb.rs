@@ -48,8 +48,16 @@ flags! {
     TAIL_PROBE_DUE = 4;
     /// A window probe is to be sent.
     PROBE_DUE = 5;
+    /// More is to follow what was queued last (MSG_MORE): it waits for a full segment.
+    MORE = 6;
     /// Timestamps were negotiated (RFC 7323 section 3.2).
     TIMESTAMPS = 7;
+    /// The last that was queued was not pushed (MSG_MORE).
+    UNPUSHED = 8;
+    /// What is queued may leave in a small segment, whatever else holds it.
+    FLUSH = 9;
+    /// Records end in the send queue (MSG_EOR).
+    RECORDS = 10;
     /// The application closed the connection: nobody reads, nobody is told.
     ORPHAN = 11;
     /// This side opened: the local port came from the allocator.

@@ -22,6 +22,7 @@ mod open;
 mod options;
 mod path;
 mod peer;
+mod push;
 mod queues;
 mod required;
 mod sack;

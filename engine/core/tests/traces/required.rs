@@ -150,7 +150,7 @@ fn a_connect_chooses_its_address_and_keeps_it() {
     peer.expects(seg("A").seq(1).ack(1).data(b"x"));
 }
 
-/// MUST-60, MAY-16: without a PUSH in the API what waits is gathered, not kept for
+/// MUST-60, MAY-16: what waits is gathered, not kept for
 /// ever. MUST-61, SHLD-27: PSH is on the last of it alone. SHLD-28: in segments of
 /// the full size.
 #[test]

@@ -17,6 +17,7 @@ mod open;
 mod options;
 mod path;
 mod peer;
+mod push;
 mod queues;
 mod required;
 mod sack;

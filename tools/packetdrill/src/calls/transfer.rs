@@ -5,6 +5,7 @@ use crate::errno::{Errno, Outcome};
 use crate::interface::UserData;
 use crate::world::Transfer;
 use libc::{c_int, c_uint, c_void, iovec, loff_t, msghdr, sockaddr, socklen_t, ssize_t};
+use ringmill_core::sockets::Ending;
 use std::net::SocketAddr;
 
 fn receive(userdata: UserData, number: c_int, into: &mut [u8], flags: c_int) -> Outcome<usize> {
@@ -49,11 +50,17 @@ fn open_and_transmit(
 }
 
 fn transmit(userdata: UserData, number: c_int, bytes: &[u8], flags: c_int) -> Outcome<usize> {
-    const KNOWN: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    const KNOWN: c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE | libc::MSG_EOR;
     if flags & !KNOWN != 0 {
         return Err(Errno::NOT_SUPPORTED);
     }
-    let mut transfer = Transfer::default();
+    let mut transfer = Transfer::new(if flags & libc::MSG_MORE != 0 {
+        Ending::More
+    } else if flags & libc::MSG_EOR != 0 {
+        Ending::Record
+    } else {
+        Ending::Push
+    });
     let sent = host(userdata)?.call_on(number, flags & libc::MSG_DONTWAIT != 0, |world| {
         world.send(number, bytes, &mut transfer)
     });
