@@ -206,7 +206,7 @@ impl<'a> Sockets<'a> {
 
     /// What is known of a connection (TCP_INFO).
     pub fn info(&self, connection: ConnectionId) -> Option<Info> {
-        self.tcp.info(connection)
+        self.tcp.info(self.cx.now, connection)
     }
 
     /// Bytes that fit into the SYN which waits for what is sent first

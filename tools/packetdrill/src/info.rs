@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Bytes that Linux has by now, and some for what it adds.
 const LEN: usize = 512;
+/// Where tcpi_reord_seen is.
+const REORD_SEEN_AT: usize = 220;
 /// Linux's slow start threshold before there is one.
 const INFINITE: u32 = 0x7fff_ffff;
 /// TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE and TCPI_OPT_SYN_DATA.
@@ -38,10 +40,11 @@ pub(crate) fn encode(info: &Info) -> Vec<u8> {
         info.lost,
         info.retransmitted,
         0,
-        // tcpi_last_data_sent to tcpi_last_ack_recv
+        // tcpi_last_data_sent, tcpi_last_ack_sent
         0,
         0,
-        0,
+        u32::try_from(info.since_received.as_millis()).unwrap_or(u32::MAX),
+        // tcpi_last_ack_recv
         0,
         u32::from(info.advertised_mss) + 40,
         info.rcv_wnd,
@@ -50,11 +53,13 @@ pub(crate) fn encode(info: &Info) -> Vec<u8> {
         info.ssthresh.unwrap_or(INFINITE),
         info.cwnd,
         u32::from(info.advertised_mss),
+        info.reordering,
     ];
     for word in words {
         bytes.extend(word.to_ne_bytes());
     }
     bytes.resize(LEN, 0);
+    bytes[REORD_SEEN_AT..][..4].copy_from_slice(&info.reorderings.to_ne_bytes());
     bytes
 }
 

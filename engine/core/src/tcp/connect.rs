@@ -7,7 +7,7 @@ use super::input::micros;
 use super::options::window_scale;
 use super::settings::SettingsId;
 use super::state::State;
-use super::tcb::{Minutes, Tcb, TcbFlags};
+use super::tcb::{Millis, Minutes, Tcb, TcbFlags};
 use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, Shared, SocketOptions, Tcp};
 use crate::flow::{FlowHasher, FlowKey};
@@ -308,6 +308,7 @@ impl Shared {
         }
         tcb.disarm(now);
         tcb.backoff = 0;
+        tcb.ack_at = Millis::after(now, self.config.delayed_ack);
         self.restart_timer(now, tcb);
         self.stats.established += 1;
     }

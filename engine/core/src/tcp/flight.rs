@@ -68,13 +68,24 @@ pub(crate) struct Delivered {
     /// When the segment with the highest number of those delivered was sent.
     pub(crate) last_us: Option<u32>,
     /// A segment below one that had been delivered before, sent only once: the
-    /// network reorders.
-    pub(crate) lowest_reordered: Option<Seq>,
+    /// network reorders, over so many bytes.
+    pub(crate) reordered: u32,
     /// The segment sent last of those sent only once: a round-trip sample.
     pub(crate) sample_us: Option<u32>,
 }
 
 impl Delivered {
+    /// A segment arrives, with data up to `before` delivered before it, and up to
+    /// `high` by now.
+    fn add_reordered(&mut self, sent: &Sent, before: Option<Seq>, high: Option<Seq>) {
+        if let (Some(before), Some(high)) = (before, high)
+            && !sent.was_repeated
+            && sent.end.precedes(before)
+        {
+            self.reordered = self.reordered.max(high.bytes_since(sent.seq));
+        }
+    }
+
     fn add(&mut self, sent: &Sent) {
         self.bytes += sent.len();
         self.last_us = Some(sent.sent_us);
@@ -296,9 +307,8 @@ impl Flight {
             self.sacked -= len;
             self.sacked_segments -= 1;
         } else {
-            if self.is_reordered(front) {
-                delivered.lowest_reordered.get_or_insert(front.seq);
-            }
+            let high = self.highest_sacked;
+            delivered.add_reordered(front, high, high);
             delivered.add(front);
         }
         if front.is_linked() {
@@ -311,19 +321,15 @@ impl Flight {
         self.lost_from = self.lost_from.max(self.first);
     }
 
-    fn is_reordered(&self, sent: &Sent) -> bool {
-        !sent.was_repeated
-            && self
-                .highest_sacked
-                .is_some_and(|high| sent.end.precedes(high))
-    }
-
     /// A block of selectively acknowledged data, already known to lie between
     /// SND.UNA and SND.NXT. Only segments that lie in it whole count.
     pub(crate) fn sack(&mut self, block: SackBlock, delivered: &mut Delivered) {
         let start = self
             .records
             .partition_point(|record| record.seq.precedes(block.left));
+        let before = self.highest_sacked;
+        let high = before.map_or(block.right, |high| high.max(block.right));
+        self.highest_sacked = Some(high);
         for at in start..self.records.len() {
             let record = self.records[at];
             if record.end.follows(block.right) {
@@ -332,17 +338,10 @@ impl Flight {
             if record.is_sacked {
                 continue;
             }
-            if self.is_reordered(&record) {
-                let lowest = delivered.lowest_reordered.get_or_insert(record.seq);
-                *lowest = lowest.min(record.seq);
-            }
+            delivered.add_reordered(&record, before, Some(high));
             delivered.add(&record);
             self.mark_sacked(at);
         }
-        let high = self
-            .highest_sacked
-            .map_or(block.right, |high| high.max(block.right));
-        self.highest_sacked = Some(high);
     }
 
     fn mark_sacked(&mut self, at: usize) {
@@ -727,9 +726,9 @@ mod tests {
             },
             &mut delivered,
         );
-        assert_eq!(delivered.lowest_reordered, None);
+        assert_eq!(delivered.reordered, 0);
         flight.acknowledge(Seq(300), &mut delivered);
-        assert_eq!(delivered.lowest_reordered, Some(Seq(0)));
+        assert_eq!(delivered.reordered, 300);
     }
 
     #[test]

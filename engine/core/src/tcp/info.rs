@@ -1,11 +1,12 @@
 //! What can be asked of a connection (TCP_INFO).
 
+use super::rack::DUP_THRESH;
 use super::recovery::Mode;
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags};
 use super::{Shared, Tcp};
 use crate::tcp::ConnectionId;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// Where the answer to losses and marks stands (Linux's tcpi_ca_state).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,14 @@ pub struct Info {
     pub lost: u32,
     /// Segments of these that were sent again.
     pub retransmitted: u32,
+    /// Over how many segments the network reorders, as far as was seen; at least three,
+    /// which is taken for none (RFC 8985's DupThresh).
+    pub reordering: u32,
+    /// How often that was seen since losses were last forgotten.
+    pub reorderings: u32,
+    /// Since data came last in order, or the connection opened; what came while an
+    /// acknowledgment was delayed does not count.
+    pub since_received: Duration,
     /// The slow start threshold in segments; none before the first congestion.
     pub ssthresh: Option<u32>,
     /// The congestion window in segments.
@@ -75,17 +84,18 @@ pub struct Info {
 
 impl Tcp {
     /// A connection as it stands.
-    pub(crate) fn info(&self, id: ConnectionId) -> Option<Info> {
+    pub(crate) fn info(&self, now: Instant, id: ConnectionId) -> Option<Info> {
         let tcb = self.connection(id)?;
-        Some(self.shared.info(tcb))
+        Some(self.shared.info(now, tcb))
     }
 }
 
 impl Shared {
-    fn info(&self, tcb: &Tcb) -> Info {
+    fn info(&self, now: Instant, tcb: &Tcb) -> Info {
         let mss = u32::from(tcb.mss.max(1));
         let congestion = &tcb.congestion;
         let flight = tcb.cold().map(|cold| &cold.flight);
+        let rack = tcb.cold().map(|cold| cold.rack).unwrap_or_default();
         let segments = |bytes: u32| bytes.div_ceil(mss);
         let count = |flight: usize| u32::try_from(flight).unwrap_or(u32::MAX);
         Info {
@@ -109,6 +119,9 @@ impl Shared {
             sacked: flight.map_or(0, |flight| flight.sacked_segments()),
             lost: flight.map_or(0, |flight| segments(flight.lost() + flight.again())),
             retransmitted: flight.map_or(0, |flight| segments(flight.again())),
+            reordering: segments(rack.reordered).max(DUP_THRESH),
+            reorderings: rack.reorderings,
+            since_received: tcb.ack_at.since(now, self.config.delayed_ack),
             ssthresh: (congestion.ssthresh < u32::MAX / 2).then(|| congestion.ssthresh / mss),
             cwnd: congestion.cwnd() / mss,
             unsent: tcb

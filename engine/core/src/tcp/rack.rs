@@ -6,7 +6,7 @@ use crate::seq::Seq;
 
 /// RFC 8985 section 6.2, step 4: recoveries for which a wider window is kept.
 const REO_WND_PERSIST: u8 = 16;
-const DUP_THRESH: u32 = 3;
+pub(crate) const DUP_THRESH: u32 = 3;
 
 /// RACK.* of one connection.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,9 @@ pub(crate) struct Rack {
     newest: Option<(u32, Seq)>,
     rtt_us: u32,
     pub(crate) min_rtt_us: u32,
-    reordering_seen: bool,
+    /// How often reordering was seen, and over how many bytes at most.
+    pub(crate) reorderings: u32,
+    pub(crate) reordered: u32,
     reo_wnd_mult: u8,
     reo_wnd_persist: u8,
     /// RACK.dsack_round: one widening a round trip.
@@ -28,7 +30,8 @@ impl Default for Rack {
             newest: None,
             rtt_us: 0,
             min_rtt_us: u32::MAX,
-            reordering_seen: false,
+            reorderings: 0,
+            reordered: 0,
             reo_wnd_mult: 1,
             reo_wnd_persist: 0,
             dsack_round: None,
@@ -51,7 +54,10 @@ impl Rack {
         if let Some(sample_us) = delivered.sample_us {
             self.min_rtt_us = self.min_rtt_us.min(now_us.wrapping_sub(sample_us).max(1));
         }
-        self.reordering_seen |= delivered.lowest_reordered.is_some();
+        self.reorderings = self
+            .reorderings
+            .saturating_add(u32::from(delivered.reordered > 0));
+        self.reordered = self.reordered.max(delivered.reordered);
         let Some(newest) = delivered.newest else {
             return;
         };
@@ -101,7 +107,7 @@ impl Rack {
     /// Step 4: the time that a segment may take longer than one sent after it.
     fn reo_wnd_us(&self, flight: &Flight, moment: Moment) -> u32 {
         let is_certain = moment.in_recovery || flight.sacked_segments() >= DUP_THRESH;
-        if !self.reordering_seen && is_certain {
+        if self.reorderings == 0 && is_certain {
             // As in RFC 6675: no reordering was ever seen.
             return 0;
         }

@@ -87,6 +87,9 @@ impl Shared {
         frame: Frame,
         fin: bool,
     ) -> bool {
+        if !tcb.is(TcbFlags::ACK_DELAYED) {
+            tcb.ack_at = Millis::after(cx.now, self.config.delayed_ack);
+        }
         let fills_gap = tcb.has_reassembly();
         let (mut frame, mut fin) = (frame, fin);
         if let Some(front) = self.chunks.front(tcb.reassembly()) {
@@ -174,9 +177,8 @@ impl Shared {
         });
         if is_early || self.options(tcb).quickack || unacknowledged >= 2 * u32::from(tcb.mss) {
             self.acknowledge(cx, index, tcb);
-        } else if !tcb.is(TcbFlags::ACK_DELAYED) {
+        } else {
             tcb.set(TcbFlags::ACK_DELAYED);
-            tcb.ack_at = Millis::after(cx.now, self.config.delayed_ack);
         }
     }
 
@@ -359,13 +361,15 @@ impl Shared {
     }
 
     /// The application has consumed data: tell the peer when the window has
-    /// opened by two segments or half the buffer.
+    /// opened by two segments or half the buffer, and what it had is half the buffer
+    /// or less. A peer that has more is not held up, and hears with the next ACK.
     pub(crate) fn consumed(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
         tcb.forget_urgent();
         self.cool(tcb);
         let gain = (tcb.rcv_nxt + self.space(tcb)).distance_from(tcb.rcv_edge);
         let worth = (2 * u32::from(tcb.mss)).min(self.receive_limit(tcb) / 2);
-        if gain >= worth.cast_signed() && tcb.state.may_receive() {
+        let is_short = 2 * u64::from(tcb.rcv_wnd()) <= u64::from(self.receive_limit(tcb));
+        if gain >= worth.cast_signed() && is_short && tcb.state.may_receive() {
             self.acknowledge(cx, index, tcb);
         }
     }

@@ -163,6 +163,16 @@ impl Millis {
         self.until(now) == 0
     }
 
+    /// How long ago this deadline was set, which was `length` away then.
+    pub(crate) fn since(self, now: Instant, length: Duration) -> Duration {
+        let length_ms = u32::try_from(length.as_millis()).unwrap_or(u32::MAX);
+        let set_ms = self.0.wrapping_sub(length_ms);
+        let since_ms = Millis::at(now).0.wrapping_sub(set_ms);
+        // It was rounded up.
+        let is_ahead = since_ms == u32::MAX;
+        Duration::from_millis(if is_ahead { 0 } else { since_ms.into() })
+    }
+
     /// Milliseconds from `now` to this deadline; 0 when it has passed.
     pub(crate) fn until(self, now: Instant) -> u32 {
         let left = self.0.wrapping_sub(Millis::at(now).0);
@@ -218,6 +228,7 @@ pub(crate) struct Tcb {
     pub(crate) rtt: RttEstimator,
 
     pub(crate) timer_at: Millis,
+    /// When the ACK of what came last is due, delayed or not.
     pub(crate) ack_at: Millis,
 
     /// Data from SND.UNA on: sent and not acknowledged, then not yet sent.

@@ -355,3 +355,39 @@ fn an_acknowledgment_that_can_t_leave_is_due_once() {
     let next = peer.shard.next_deadline();
     assert!(next.is_none_or(|next| next > peer.now), "{next:?}");
 }
+
+/// Reading on tells the peer nothing while it has room enough (RFC 9293 section
+/// 3.8.6.2.2).
+#[test]
+fn a_window_that_is_wide_open_is_not_told() {
+    let mut peer = Peer::established();
+    for n in 0..4 {
+        peer.sends(seg("A").seq(1 + n * 1_460).ack(1).len(1_460));
+    }
+    peer.takes_all();
+    assert_eq!(peer.engine_reads().len(), 5_840);
+    peer.expects_nothing();
+    for n in 4..30 {
+        peer.sends(seg("A").seq(1 + n * 1_460).ack(1).len(1_460));
+    }
+    assert!(peer.takes_all().pop().unwrap().0.window < 30_000);
+    peer.engine_reads();
+    assert_eq!(peer.takes_all().pop().unwrap().0.window, 65_535);
+}
+
+/// What can be asked of the time (TCP_INFO).
+#[test]
+fn the_time_since_data_came_can_be_asked() {
+    let mut peer = Peer::established();
+    let since = |peer: &mut Peer| {
+        let id = peer.id();
+        let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
+        info.since_received.as_millis()
+    };
+    peer.wait_ms(1_000);
+    assert_eq!(since(&mut peer), 1_000, "since the handshake");
+    peer.sends(seg("A").seq(1).ack(1).data(b"x"));
+    assert_eq!(since(&mut peer), 0);
+    peer.wait_ms(300);
+    assert_eq!(since(&mut peer), 300);
+}

@@ -373,3 +373,21 @@ fn a_repair_can_be_watched() {
     assert_eq!((after.repair, after.unacked), (Repair::Open, 0));
     assert!(after.ssthresh.is_some_and(|ssthresh| ssthresh < 10));
 }
+
+/// How far the network reorders, as it was seen (TCP_INFO).
+#[test]
+fn reordering_is_measured() {
+    let mut peer = ten_in_flight(14_600);
+    let info = |peer: &mut Peer| {
+        let id = peer.id();
+        let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
+        (info.reordering, info.reorderings)
+    };
+    assert_eq!(info(&mut peer), (3, 0));
+    peer.sends(ack(0, &[(8, 9)]));
+    assert_eq!(info(&mut peer), (3, 0));
+    peer.sends(ack(0, &[(6, 7), (8, 9)]));
+    assert_eq!(info(&mut peer), (3, 1));
+    peer.sends(ack(0, &[(2, 3), (6, 7), (8, 9)]));
+    assert_eq!(info(&mut peer), (7, 2));
+}
