@@ -81,6 +81,8 @@ drop_reasons! {
     ResetLimited = "reset_limited",
     /// An ACK that brings back no cookie of ours, where one might come.
     BadCookie = "bad_cookie",
+    /// Of a handshake by cookie, and ahead of the segment that completes it.
+    BeforeHandshake = "before_handshake",
     /// The listener's SYN queue is full.
     SynQueueFull = "syn_queue_full",
     /// The listener's accept queue is full.

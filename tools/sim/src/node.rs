@@ -24,6 +24,8 @@ pub(crate) struct Accepting {
     pub(crate) backlog: usize,
     pub(crate) at_a_time: usize,
     pub(crate) pause: Duration,
+    /// SYN cookies are used, so an old ACK may open a connection that is over.
+    pub(crate) by_cookies: bool,
 }
 
 /// What is to be done at some time, of a plan or of a side.
@@ -38,6 +40,7 @@ enum Wake {
 #[derive(Debug)]
 struct Side {
     connection: ConnectionId,
+    remote: Option<SocketAddr>,
     role: Role,
     /// Its plan; a server learns it from the client's first bytes.
     number: Option<usize>,
@@ -99,6 +102,17 @@ impl Node {
         open.map(|side| side.number)
     }
 
+    /// It holds a connection that never said which it is, and that is not one which
+    /// an old ACK has opened again.
+    pub(crate) fn holds_unnamed(&self) -> bool {
+        let mut open = self.sides.iter().filter(|side| side.is_open);
+        open.any(|side| {
+            let mut named = self.sides.iter().filter(|named| named.number.is_some());
+            let is_again = named.any(|named| named.remote == side.remote);
+            side.number.is_none() && !(self.accepting.by_cookies && is_again)
+        })
+    }
+
     /// Aborts what it still holds.
     pub(crate) fn abort_open_sides(&mut self, sockets: &mut Sockets) {
         for side in self.sides.iter_mut().filter(|side| side.is_open) {
@@ -141,6 +155,7 @@ impl Node {
         match sockets.connect(remote, self.next_token(), options) {
             Ok(connection) => self.sides.push(Side {
                 connection,
+                remote: Some(remote),
                 role: Role::Client,
                 number: Some(number),
                 is_open: true,
@@ -165,6 +180,7 @@ impl Node {
             }
             self.sides.push(Side {
                 connection,
+                remote: sockets.remote(connection),
                 role: Role::Server,
                 number: None,
                 is_open: true,
@@ -209,12 +225,20 @@ impl Node {
         }
     }
 
-    /// Reads which connection a server's side is, and leaves the bytes there.
+    /// Reads which connection a server's side is, and leaves the bytes there. What an
+    /// old ACK has opened again is aborted.
     fn name(&mut self, sockets: &mut Sockets, at: usize) -> Option<usize> {
-        let side = &mut self.sides[at];
-        let bytes = sockets.receive(side.connection).ok()?;
-        let name = bytes.first_chunk()?;
-        let number = u32::from_be_bytes(*name) as usize;
+        let connection = self.sides[at].connection;
+        let name = *sockets.receive(connection).ok()?.first_chunk()?;
+        let number = u32::from_be_bytes(name) as usize;
+        let remote = self.sides[at].remote;
+        let mut sides = self.sides.iter();
+        let is_again = sides.any(|side| side.number == Some(number) && side.remote == remote);
+        if self.accepting.by_cookies && is_again {
+            self.sides[at].is_open = false;
+            sockets.abort(connection);
+            return None;
+        }
         let known = self.plans.get(number).is_some();
         let mut ledger = self.ledger.borrow_mut();
         if !known || ledger.end(number, Role::Server).opened {
@@ -224,6 +248,7 @@ impl Node {
             return None;
         }
         ledger.end(number, Role::Server).opened = true;
+        let side = &mut self.sides[at];
         side.number = Some(number);
         side.burst_left = self.plans[number].paces[Role::Server as usize].burst;
         Some(number)

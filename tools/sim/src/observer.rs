@@ -33,6 +33,10 @@ struct Half {
     /// it was offered.
     una: Seq,
     offered: Option<Seq>,
+    /// The peer has acknowledged its SYN.
+    is_chosen: bool,
+    /// Its first number may be used by another connection with the same SYN.
+    may_begin_again: bool,
 }
 
 impl Half {
@@ -47,6 +51,8 @@ impl Half {
             edge: None,
             una: syn.seq,
             offered: None,
+            is_chosen: false,
+            may_begin_again: false,
         }
     }
 }
@@ -56,6 +62,9 @@ impl Half {
 pub(crate) struct Observer {
     /// By the direction that it sends in.
     halves: HashMap<Flow, Half>,
+    /// Other SYN-ACKs to the same SYN: it came twice, and a cookie answered it once
+    /// and a record once, or two cookies did.
+    other_answers: HashMap<Flow, Vec<Half>>,
 }
 
 /// The window edge that a segment offers.
@@ -78,10 +87,12 @@ impl Observer {
         if header.flags.contains(Flags::RST) {
             return Ok(());
         }
+        let peer = flow.back();
         if header.flags.contains(Flags::SYN) {
             self.sent_syn(flow, header);
+        } else {
+            self.chooses(&peer, header.ack);
         }
-        let peer = flow.back();
         // One at a time, for both are in the same map.
         let Some(mut half) = self.halves.remove(flow) else {
             return Ok(());
@@ -95,13 +106,53 @@ impl Observer {
     }
 
     fn sent_syn(&mut self, flow: &Flow, header: &Header) {
-        let is_new = self.halves.get(flow).is_none_or(|h| h.iss != header.seq);
-        if is_new && !header.flags.contains(Flags::ACK) {
+        let is_answer = header.flags.contains(Flags::ACK);
+        match self.halves.get(flow) {
+            Some(half) if half.iss == header.seq => return,
+            Some(half) if is_answer && half.syn.ack == header.ack => {
+                let others = self.other_answers.entry(*flow).or_default();
+                if others.iter().all(|half| half.iss != header.seq) {
+                    others.push(Half::new(header));
+                }
+                return;
+            }
+            _ => {}
+        }
+        if !is_answer {
             // Another connection of this flow.
             self.halves.remove(&flow.back());
+            self.other_answers.remove(&flow.back());
         }
-        if is_new {
-            self.halves.insert(*flow, Half::new(header));
+        self.halves.insert(*flow, Half::new(header));
+    }
+
+    /// The peer of `flow` goes by one of the SYN-ACKs that it was sent, and stays
+    /// with it.
+    fn chooses(&mut self, flow: &Flow, ack: Seq) {
+        let Some(half) = self.halves.get_mut(flow).filter(|half| !half.is_chosen) else {
+            return;
+        };
+        if let Some(others) = self.other_answers.get_mut(flow)
+            && let Some(chosen) = others.iter_mut().find(|half| half.iss + 1 == ack)
+        {
+            std::mem::swap(half, chosen);
+        }
+        half.is_chosen = true;
+    }
+
+    /// A segment has reached a host that may take it for the end of a handshake: a
+    /// cookie does not tell whether it came back before, so an old first segment
+    /// opens a connection once more that is long over (RFC 4987 section 3.6).
+    pub(crate) fn may_open_again(&mut self, seen: &Seen) {
+        let Seen { flow, header, .. } = seen;
+        let Some(first) = self.halves.get(flow).map(|sender| sender.iss + 1) else {
+            return;
+        };
+        if let Some(half) = self.halves.get_mut(&flow.back())
+            && (header.seq, header.ack) == (first, half.iss + 1)
+            && half.acked.is_some_and(|acked| acked.follows(first))
+        {
+            half.may_begin_again = true;
         }
     }
 
@@ -145,6 +196,10 @@ impl Half {
     }
 
     fn acknowledges(&mut self, seen: &Seen, ack: Seq, peer: &Half) -> Checked {
+        let is_older = self.acked.is_some_and(|before| ack.precedes(before));
+        if is_older && self.may_begin_again && seen.header.seq == self.iss + 1 {
+            *self = Half::new(&self.syn);
+        }
         if ack.follows(peer.end) {
             return Err(format!("acknowledges {ack:?}, sent was {:?}", peer.end));
         }
@@ -325,6 +380,39 @@ mod tests {
             let wrong = observer().sent(&seen).unwrap_err();
             assert!(wrong.contains(says), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_syn_may_be_answered_twice_and_the_peer_takes_either() {
+        for chosen in [0, 700] {
+            let mut observer = Observer::default();
+            for seen in [
+                segment(true, Flags::SYN, 0, 0, &[]),
+                segment(false, Flags::SYN | Flags::ACK, 0, 1, &[]),
+                segment(false, Flags::SYN | Flags::ACK, 700, 1, &[]),
+                segment(true, Flags::ACK, 1, chosen + 1, b"x"),
+                segment(false, Flags::SYN | Flags::ACK, 700 - chosen, 1, &[]),
+            ] {
+                assert_eq!(observer.sent(&seen), Ok(()), "{seen}");
+                observer.delivered(&seen);
+            }
+            let answer = segment(false, Flags::ACK, chosen + 1, 2, b"y");
+            assert_eq!(observer.sent(&answer), Ok(()));
+            let other = segment(true, Flags::ACK, 2, 700 - chosen + 1, &[]);
+            assert!(observer.sent(&other).is_err());
+        }
+    }
+
+    #[test]
+    fn only_an_old_first_segment_lets_a_connection_begin_again() {
+        let (mut observer, data) = (observer(), [b'x'; 1_000]);
+        let first = segment(true, Flags::ACK, 1, 1, &data);
+        let later = segment(true, Flags::ACK, 501, 1, &data);
+        let again = segment(false, Flags::ACK, 1, 501, &[]);
+        observer.may_open_again(&later);
+        assert!(observer.sent(&again).is_err());
+        observer.may_open_again(&first);
+        assert_eq!(observer.sent(&again), Ok(()));
     }
 
     #[test]

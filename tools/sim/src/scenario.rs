@@ -111,9 +111,11 @@ impl Draw {
 
     fn host(&mut self) -> Host {
         let frames = self.of(&[128, 256, 512]);
+        let tcp = self.tcp(frames);
+        let by_cookies = tcp.syn_cookies != SynCookies::Never;
         Host {
             mtu: self.of(&[1_500, 1_500, 1_500, 1_492, 1_280, 576]),
-            tcp: self.tcp(frames),
+            tcp,
             frames,
             ring_size: self.of(&[1, 8, 64, 64]),
             nap: Duration::from_micros(self.of(&[0, 0, 0, 50, 1_000])),
@@ -121,6 +123,7 @@ impl Draw {
                 backlog: self.of(&[1, 2, 16, 64]),
                 at_a_time: self.of(&[1, 64, 64]),
                 pause: Duration::from_millis(self.below(50)),
+                by_cookies,
             },
         }
     }
@@ -142,10 +145,11 @@ impl Draw {
                 last: first + ports,
             },
             timestamps: self.is(60),
-            // A cookie forgets what the observer and the books go by: a SYN that comes
-            // twice may be answered by two sequence numbers, and an old ACK may open
-            // a connection again (RFC 4987 section 3.6).
-            syn_cookies: SynCookies::Never,
+            syn_cookies: self.of(&[
+                SynCookies::Never,
+                SynCookies::OnOverflow,
+                SynCookies::Always,
+            ]),
             sack: self.is(70),
             congestion: self.of(&[Algorithm::NewReno, Algorithm::Cubic]),
             mtu_probing: self.is(50),

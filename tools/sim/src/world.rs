@@ -171,6 +171,9 @@ impl<'a, W: Watcher> World<'a, W> {
             self.watcher.delivered(self.now, host, &bytes);
             if let Some(seen) = Seen::parse(&bytes) {
                 self.observer.delivered(&seen);
+                if self.scenario.hosts[host].accepting.by_cookies {
+                    self.observer.may_open_again(&seen);
+                }
             }
             let machine = &mut self.machines[host];
             machine.shard.driver_mut().arrive(bytes);
@@ -293,7 +296,7 @@ impl<W: Watcher> World<'_, W> {
             plan.server == host && ledger.ends[number][0].failed()
         };
         // The others were judged by their plans.
-        let is_unnamed = open.iter().any(Option::is_none);
+        let is_unnamed = shard.app().holds_unnamed();
         if is_unnamed && !(0..self.scenario.plans.len()).any(has_lost_peer) {
             return Err(format!("host {host}: a connection never said a word"));
         }

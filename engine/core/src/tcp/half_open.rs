@@ -6,6 +6,7 @@
 //! small memory. Past the bound cookies carry the handshake (RFC 4987).
 
 use super::connect::Opening;
+use super::cookie::NoCookie;
 use super::input::{is_acceptable, micros};
 use super::options::{AcceptOverflow, SynCookies};
 use super::reset::header;
@@ -232,8 +233,8 @@ impl Tcp {
             return Err(DropReason::NoAck);
         }
         if ack != record.iss + 1 {
-            self.shared.send_reset(segment.key, ack, None);
-            return Err(DropReason::BadAck);
+            let id = record.listener;
+            return self.complete_by_cookie(cx, id, index, segment).map(Some);
         }
         if record.ts_recent.is_some() && segment.header.options.timestamps.is_none() {
             return Err(DropReason::Paws); // RFC 7323 section 3.2
@@ -244,6 +245,31 @@ impl Tcp {
         }
         self.complete(cx, index, segment.header.options.timestamps)
             .map(Some)
+    }
+
+    /// What is acknowledged is not the record's SYN. The peer's SYN may have come
+    /// twice, and a cookie have answered it when there was no room for a record: the
+    /// peer goes by the answer that it saw first. Any other is a bad ACK (RFC 9293
+    /// section 3.10.7.4).
+    fn complete_by_cookie(
+        &mut self,
+        cx: &mut Cx,
+        id: ListenerId,
+        index: u32,
+        segment: &Segment,
+    ) -> Result<u32, DropReason> {
+        match self.check_cookie(cx.now, id, segment) {
+            Ok(offer) => {
+                self.fail_half_open(index);
+                self.open_by_cookie(cx, id, segment, offer)
+            }
+            Err(NoCookie::Early) => Err(DropReason::BeforeHandshake),
+            Err(NoCookie::NoneSent | NoCookie::Forged) => {
+                self.shared
+                    .send_reset(segment.key, segment.header.ack, None);
+                Err(DropReason::BadAck)
+            }
+        }
     }
 
     /// TCP_DEFER_ACCEPT: a handshake that brings no data does not wake the

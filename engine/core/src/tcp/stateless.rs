@@ -1,12 +1,13 @@
 //! Handshakes without a record: a cookie answers the SYN, and the ACK that brings
 //! it back opens the connection at once (RFC 4987 section 3.6).
 
-use super::cookie::{self, Extras, Offer};
+use super::cookie::{self, Extras, NoCookie, Offer};
 use super::half_open::HalfOpen;
 use super::input::micros;
 use super::reset::header;
 use super::{AcceptOverflow, Cx, ListenerId, Segment, Tcp};
 use crate::stats::DropReason;
+use crate::time::Instant;
 use crate::wire::tcp::{Flags, Options, Timestamps};
 
 impl Tcp {
@@ -62,31 +63,51 @@ impl Tcp {
 
     /// An ACK for a listener. If it brings back a cookie the handshake is complete:
     /// tells the connection. Else it is answered by a RST (RFC 9293 section
-    /// 3.10.7.2).
+    /// 3.10.7.2), but for one that overtook the segment that completes it.
     pub(super) fn accept_cookie(
         &mut self,
         cx: &mut Cx,
         id: ListenerId,
         segment: &Segment,
     ) -> Result<u32, DropReason> {
-        let at = usize::from(id.0);
-        let Some(Some(listener)) = self.listeners.get(at) else {
-            return Err(DropReason::NoListener);
-        };
-        let is_handshake = !segment.header.flags.contains(Flags::SYN);
-        if !is_handshake || cx.now > listener.cookies_until {
-            // None was sent that could come back now: no guess can be right.
-            return Err(self.shared.reset_stray(cx.now, segment));
+        match self.check_cookie(cx.now, id, segment) {
+            Ok(offer) => self.open_by_cookie(cx, id, segment, offer),
+            Err(NoCookie::NoneSent) => Err(self.shared.reset_stray(cx.now, segment)),
+            Err(NoCookie::Early) => Err(DropReason::BeforeHandshake),
+            Err(NoCookie::Forged) => {
+                self.shared.stats.cookies_failed += 1;
+                self.shared.reset_stray(cx.now, segment);
+                Err(DropReason::BadCookie)
+            }
         }
-        let (key, ack) = (segment.key, &segment.header);
+    }
+
+    /// What the SYN offered whose cookie this acknowledgment brings back.
+    pub(super) fn check_cookie(
+        &self,
+        now: Instant,
+        id: ListenerId,
+        segment: &Segment,
+    ) -> Result<Offer, NoCookie> {
+        let ack = &segment.header;
+        let until = self.listener(id).map(|listener| listener.cookies_until);
+        if ack.flags.contains(Flags::SYN) || until.is_none_or(|until| now > until) {
+            return Err(NoCookie::NoneSent);
+        }
         let (irs, iss) = (ack.seq.back(1), ack.ack.back(1));
-        let timestamps = ack.options.timestamps;
-        let echo = timestamps.map(|timestamps| timestamps.echo);
-        let Some(offer) = self.shared.cookies.check(cx.now, &key, irs, iss, echo) else {
-            self.shared.stats.cookies_failed += 1;
-            self.shared.reset_stray(cx.now, segment);
-            return Err(DropReason::BadCookie);
-        };
+        let echo = ack.options.timestamps.map(|timestamps| timestamps.echo);
+        self.shared.cookies.check(now, &segment.key, irs, iss, echo)
+    }
+
+    /// The handshake that this segment completes becomes a connection.
+    pub(super) fn open_by_cookie(
+        &mut self,
+        cx: &mut Cx,
+        id: ListenerId,
+        segment: &Segment,
+        offer: Offer,
+    ) -> Result<u32, DropReason> {
+        let (key, ack) = (segment.key, &segment.header);
         self.shared.stats.cookies_received += 1;
         if let Err(reason) = self.may_admit(id) {
             if self.shared.config.accept_overflow == AcceptOverflow::Reset {
@@ -95,15 +116,15 @@ impl Tcp {
             return Err(reason);
         }
         let extras = offer.extras.unwrap_or_default();
-        let Some(Some(listener)) = self.listeners.get(at) else {
+        let Some(Some(listener)) = self.listeners.get(usize::from(id.0)) else {
             return Err(DropReason::NoListener);
         };
         let record = HalfOpen {
             key,
             settings: self.shared.settings.share(&listener.settings),
-            irs,
-            iss,
-            ts_recent: timestamps.map(|timestamps| timestamps.value),
+            irs: ack.seq.back(1),
+            iss: ack.ack.back(1),
+            ts_recent: ack.options.timestamps.map(|timestamps| timestamps.value),
             sent_us: micros(cx.now),
             window: ack.window,
             mss: Some(offer.mss),

@@ -240,7 +240,6 @@ fn forged_altered_and_stale_cookies_are_refused() {
     let forged = [
         good.clone().ack(2),
         good.clone().ack(1 + (1 << 24)),
-        good.clone().seq(2),
         good.clone().ts(71, stamp ^ 1),
         good.clone().ts(71, stamp ^ 1 << 4),
         Seg {
@@ -274,6 +273,66 @@ fn forged_altered_and_stale_cookies_are_refused() {
         .value;
     peer.sends(good.ts(71, stamp));
     assert_eq!(peer.told(), [Told::Accepted]);
+}
+
+/// What overtakes the first segment brings back the cookie under another sequence
+/// number: it is not used, and the peer is not reset for it.
+#[test]
+fn a_segment_ahead_of_the_first_is_no_reason_to_reset() {
+    for timestamps in [false, true] {
+        let mut peer = always_cookies(timestamps);
+        let stamped = |segment: Seg, stamp| match timestamps {
+            true => segment.ts(71, stamp),
+            false => segment,
+        };
+        peer.sends(stamped(seg("S").mss(1_460), 0));
+        let syn_ack = peer.takes_all().pop().unwrap().0;
+        peer.iss = Some(syn_ack.seq);
+        let stamp = syn_ack.options.timestamps.map_or(0, |stamp| stamp.value);
+        let second = stamped(seg("FPA").seq(6).ack(1).data(b"second"), stamp);
+        peer.sends(second.clone());
+        peer.sends(stamped(seg("A").seq(13).ack(1), stamp));
+        peer.expects_nothing();
+        assert_eq!(peer.dropped(DropReason::BeforeHandshake), 2);
+        assert_eq!(peer.stats().tcp.cookies_failed, 0);
+        assert!(peer.told().is_empty() && peer.shard.gauges().live() == 0);
+        peer.sends(stamped(seg("A").seq(1).ack(1).data(b"first"), stamp));
+        peer.sends(second);
+        assert_eq!(peer.engine_reads(), b"firstsecond");
+    }
+}
+
+/// A SYN came twice: a cookie answered it while the SYN queue was full, and then
+/// a record. The peer goes by the answer that it saw first.
+#[test]
+fn a_cookie_opens_in_place_of_the_record_of_the_same_syn() {
+    let mut peer = busy(SynCookies::OnOverflow, AcceptOverflow::Ignore);
+    let records = four_half_open(&mut peer);
+    let syn = || seg("S").mss(1_460);
+    peer.port = 5_005;
+    peer.sends(syn());
+    peer.expects(seg("SA").ack(1));
+    let cookie = peer.iss.unwrap();
+    (peer.port, peer.iss) = (5_001, Some(records[0]));
+    peer.sends(seg("R").seq(1));
+    peer.port = 5_005;
+    peer.sends(syn());
+    peer.expects(seg("SA").ack(1));
+    assert_ne!(peer.iss, Some(cookie));
+    assert_eq!(peer.shard.gauges().of(State::SynReceived), 4);
+    peer.iss = Some(cookie);
+    peer.sends(seg("A").seq(2).ack(1).data(b"ello"));
+    peer.expects_nothing();
+    // Of neither.
+    peer.sends(seg("A").seq(1).ack(7));
+    peer.expects(seg("R").seq(7));
+    peer.sends(seg("A").seq(1).ack(1).data(b"hello"));
+    let accepted = accepts(&mut peer);
+    assert_eq!(accepted.len(), 1);
+    peer.shard
+        .with_app(peer.now, |app, _| app.connection = Some(accepted[0]));
+    assert_eq!(peer.engine_reads(), b"hello");
+    assert_eq!(peer.shard.gauges().of(State::SynReceived), 3);
 }
 
 /// A cookie comes back and the accept queue is full: as without cookies.
