@@ -79,6 +79,18 @@ impl Ports {
             })
     }
 
+    /// Up to `count` ports towards a flow's destination, in use or not, in the order
+    /// in which they come next: the one released longest ago first.
+    pub fn next(&mut self, key: &FlowKey, count: usize) -> impl Iterator<Item = u16> + use<> {
+        let first = self.range.first;
+        let bitmap = self.towards(key.local, key.remote, key.remote_port);
+        let (cursor, len) = (bitmap.cursor, bitmap.len);
+        (0..count.min(len)).filter_map(move |step| {
+            let index = u16::try_from((cursor + step) % len).ok()?;
+            Some(first + index)
+        })
+    }
+
     /// Takes a flow's local port: false when it is in use. One outside of the range
     /// is nobody's else, and is not counted.
     pub fn reserve(&mut self, key: &FlowKey) -> bool {

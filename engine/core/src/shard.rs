@@ -6,7 +6,7 @@ use crate::frame::{Batch, FramePool};
 use crate::sockets::Sockets;
 use crate::stack::{Config, Stack};
 use crate::stats::Stats;
-use crate::tcp::{Broken, Gauges};
+use crate::tcp::{Broken, Gauges, SocketInfo};
 use crate::time::Instant;
 
 /// Everything between one queue's receive ring and its transmit ring.
@@ -101,6 +101,12 @@ impl<D: Driver, A: App> Shard<D, A> {
     /// What is held now, by state.
     pub fn gauges(&self) -> Gauges {
         self.stack.gauges()
+    }
+
+    /// Every socket with its state, queues and timer, as netstat shows them. It walks
+    /// all records: for people and tools, not for every step.
+    pub fn sockets(&self, now: Instant) -> Vec<SocketInfo> {
+        self.stack.sockets(now)
     }
 
     /// Frames that are neither free, nor in the driver's rings, nor in a queue:

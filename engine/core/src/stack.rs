@@ -16,7 +16,7 @@ use crate::neighbor::{self, NeighborCache, Resolution};
 use crate::rng::Rng;
 use crate::sockets::Sockets;
 use crate::stats::{DropReason, Drops, LinkStats, Stats};
-use crate::tcp::{Broken, Cx, Events, Gauges, Tcp, TcpConfig};
+use crate::tcp::{Broken, Cx, Events, Gauges, SocketInfo, Tcp, TcpConfig};
 use crate::time::Instant;
 use crate::wire::ChecksumPolicy;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress};
@@ -285,6 +285,10 @@ impl Stack {
 
     pub(crate) fn check(&self, now: Instant) -> Result<(), Broken> {
         self.tcp.check(now, &self.unresolved)
+    }
+
+    pub(crate) fn sockets(&self, now: Instant) -> Vec<SocketInfo> {
+        self.tcp.sockets(now, &self.locals)
     }
 
     pub(crate) fn gauges(&self) -> Gauges {

@@ -31,15 +31,17 @@ const TIMESTAMPS_LEN: u16 = 12;
 /// flow, so they grow for a flow and tell nothing about another's.
 /// RFC 9293 section 3.4.1: MUST-8, MUST-9 and SHLD-1.
 #[derive(Debug)]
-pub(crate) struct IssGenerator(FlowHasher);
+pub struct IssGenerator(FlowHasher);
 
 impl IssGenerator {
-    pub(crate) fn new(key: [u8; 16]) -> IssGenerator {
+    /// Numbers under a secret key.
+    pub fn new(key: [u8; 16]) -> IssGenerator {
         IssGenerator(FlowHasher::new(key))
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
-    pub(crate) fn iss(&self, now: Instant, key: &FlowKey) -> Seq {
+    /// The number that a connection of this flow begins with now.
+    pub fn iss(&self, now: Instant, key: &FlowKey) -> Seq {
         let clock = (now.as_micros() / 4) as u32;
         Seq(clock.wrapping_add(self.0.hash(key) as u32))
     }
@@ -89,7 +91,7 @@ impl Tcp {
         }
         // The address was chosen before the SYN (RFC 9293 section 3.9.1.1, MUST-44); it
         // is part of the key, so every later segment has it (MUST-45).
-        let key = self.take_port(local, remote, port, options.reuse_address)?;
+        let (key, past) = self.take_port(cx.now, (local, remote), port, options.reuse_address)?;
         let Some(settings) = self.shared.settings.intern(options) else {
             self.shared.ports.release(&key);
             return Err(ConnectError::NoBuffers);
@@ -97,8 +99,8 @@ impl Tcp {
         let iss = self.shared.iss.iss(cx.now, &key);
         let mut tcb = self.shared.make_tcb(Opening {
             key,
+            iss: past.map_or(iss, |past| iss.max(past)),
             state: State::Closed,
-            iss,
             flags: TcbFlags::ACTIVE,
             settings,
         });
@@ -133,14 +135,15 @@ const PORT_TRIES: usize = 64;
 
 impl Tcp {
     /// Takes the given port towards `remote`, or one that nobody can guess (RFC
-    /// 6056). No flow has two owners, TIME-WAIT included.
+    /// 6056). No flow has two owners, TIME-WAIT included; where one gives way, the
+    /// sequence number that the new connection must begin past is told too.
     fn take_port(
         &mut self,
-        local: u16,
-        remote: SocketAddr,
+        now: Instant,
+        (local, remote): (u16, SocketAddr),
         port: Option<u16>,
         reuse_address: bool,
-    ) -> Result<FlowKey, ConnectError> {
+    ) -> Result<(FlowKey, Option<Seq>), ConnectError> {
         let key = |local_port| FlowKey {
             local,
             remote: remote.ip().into(),
@@ -151,19 +154,31 @@ impl Tcp {
             if self.is_listened_on(&key, reuse_address) {
                 return Err(ConnectError::AddressInUse);
             }
+            let past = self.take_over(now, &key);
             if self.lookup(&key).is_some() || !self.shared.ports.reserve(&key) {
                 return Err(ConnectError::AddressNotAvailable);
             }
-            return Ok(key);
+            return Ok((key, past));
         }
         for _ in 0..PORT_TRIES {
             let ports = &mut self.shared.ports;
-            let port = ports.allocate(local, remote.ip().into(), remote.port());
-            let key = key(port.ok_or(ConnectError::AddressNotAvailable)?);
+            let Some(port) = ports.allocate(local, remote.ip().into(), remote.port()) else {
+                break;
+            };
+            let key = key(port);
             if self.lookup(&key).is_none() && !self.is_listened_on(&key, false) {
-                return Ok(key);
+                return Ok((key, None));
             }
             self.shared.ports.release(&key);
+        }
+        for port in self.shared.ports.next(&key(0), PORT_TRIES) {
+            let key = key(port);
+            if !self.is_listened_on(&key, false)
+                && let Some(past) = self.take_over(now, &key)
+                && self.shared.ports.reserve(&key)
+            {
+                return Ok((key, Some(past)));
+            }
         }
         Err(ConnectError::AddressNotAvailable)
     }

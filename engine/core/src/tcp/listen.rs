@@ -47,9 +47,9 @@ pub enum ListenError {
 #[derive(Debug)]
 pub(crate) struct Listener {
     /// Index of the one local address, as in a flow's key.
-    local: Option<u16>,
-    port: u16,
-    backlog: usize,
+    pub(super) local: Option<u16>,
+    pub(super) port: u16,
+    pub(super) backlog: usize,
     pub(super) settings: SettingsId,
     /// Its records in the SYN queue.
     pub(super) half_open: usize,
@@ -61,6 +61,11 @@ pub(crate) struct Listener {
 impl Listener {
     pub(super) fn is_full(&self) -> bool {
         self.accept_queue.len() >= self.backlog
+    }
+
+    /// Connections that wait to be accepted.
+    pub(super) fn waiting(&self) -> usize {
+        self.accept_queue.len()
     }
 }
 

@@ -311,6 +311,10 @@ pub struct TcpConfig {
     /// MSL: TIME-WAIT lasts twice this (RFC 9293 section 3.4.2). 30 s as Linux
     /// has it; the RFC's own value is 2 min.
     pub msl: Duration,
+    /// A connect may take a flow of this side's that has been in TIME-WAIT for a
+    /// second, where timestamps tell its incarnations apart (RFC 6191 for a SYN that
+    /// comes in; this is Linux's tcp_tw_reuse).
+    pub time_wait_reuse: bool,
     /// An orphan waits this long in FIN-WAIT-2, as Linux's tcp_fin_timeout.
     pub fin_wait_2: Duration,
     /// R2 of established connections: retransmissions before giving up
@@ -356,6 +360,7 @@ impl Default for TcpConfig {
             delayed_ack: Duration::from_millis(40),
             quick_acks: 0,
             msl: Duration::from_secs(30),
+            time_wait_reuse: false,
             fin_wait_2: Duration::from_secs(60),
             retransmits_max: 15,
             syn_retransmits_max: 7,

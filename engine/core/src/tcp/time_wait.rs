@@ -65,6 +65,10 @@ const SLOTS: usize = 512;
 /// by its half of the circle, 2 h 16 min.
 const LONGEST: u64 = 1 << 15;
 
+/// A connect takes over a flow no earlier: by then the timestamp clock of any stack
+/// has moved on (RFC 7323 section 5.4: a tick a second or faster).
+const REUSE_AFTER: Duration = Duration::from_secs(1);
+
 /// All TIME-WAIT records of a shard.
 #[derive(Debug)]
 pub(crate) struct TimeWaitTable {
@@ -92,6 +96,13 @@ impl TimeWaitTable {
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &FlowKey> {
         self.records.iter().map(|(_, record)| &record.key)
+    }
+
+    /// Every record's flow, and what is left of its 2 MSL.
+    pub(crate) fn iter(&self, now: Instant) -> impl Iterator<Item = (&FlowKey, Duration)> {
+        self.records
+            .iter()
+            .map(move |(_, record)| (&record.key, left_until(record.expires, now)))
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -210,6 +221,17 @@ fn is_past(expires: u16, now: u32) -> bool {
     u64::from((now as u16).wrapping_sub(expires)) < LONGEST
 }
 
+/// From `now` to the beginning of an expiry tick; zero when it has come.
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2^16 by definition")]
+fn left_until(expires: u16, now: Instant) -> Duration {
+    let tick = tick_at(now);
+    if is_past(expires, tick) {
+        return Duration::ZERO;
+    }
+    let ticks = expires.wrapping_sub(tick as u16);
+    (TICK * u32::from(ticks)).saturating_sub(now.since(Instant::ZERO + TICK * tick))
+}
+
 fn is_after(a: u32, b: u32) -> bool {
     Seq(a).follows(Seq(b))
 }
@@ -259,6 +281,28 @@ impl Tcp {
                 .restart(cx.now, index, self.shared.config.time_wait());
         }
         Ok(())
+    }
+
+    /// A connect takes over a flow in TIME-WAIT, where it may (`time_wait_reuse`):
+    /// the sequence number that it must begin past. Its timestamps are later than
+    /// all that the old connection sent, so neither peer takes one for the other
+    /// (RFC 6191 section 2).
+    pub(crate) fn take_over(&mut self, now: Instant, key: &FlowKey) -> Option<Seq> {
+        let Some(Flow::TimeWait(index)) = self.lookup(key) else {
+            return None;
+        };
+        let config = &self.shared.config;
+        let record = self.time_wait.get(index)?;
+        let waited = config
+            .time_wait()
+            .saturating_sub(left_until(record.expires, now));
+        if !config.time_wait_reuse || !record.timestamps || waited < REUSE_AFTER {
+            return None;
+        }
+        let snd_nxt = record.snd_nxt;
+        self.forget_time_wait(index);
+        self.shared.stats.time_wait_reused += 1;
+        Some(snd_nxt)
     }
 
     fn forget_time_wait(&mut self, index: u32) {

@@ -1,7 +1,7 @@
 //! Closing and resetting (RFC 9293 section 3.6, RFC 5961, RFC 1337, RFC 6191).
 
-use crate::peer::{Peer, Told, seg};
-use ringmill_core::sockets::Closed;
+use crate::peer::{PEER, PORT, Peer, Seg, Told, seg};
+use ringmill_core::sockets::{Closed, SocketOptions};
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
 use ringmill_core::time::Duration;
@@ -201,6 +201,42 @@ fn time_wait_gives_way_to_a_later_timestamp() {
     peer.expects(seg("A").seq(2).ack(2).ts(0, 0));
     peer.sends(seg("S").seq(0).ts(102, 0));
     peer.expects_syn_ack_of(1);
+}
+
+/// RFC 6191 from this side: with `time_wait_reuse` a connect takes its own port out
+/// of TIME-WAIT after a second, where timestamps tell the incarnations apart, and
+/// begins past all that the old one sent.
+#[test]
+fn a_connect_takes_its_port_out_of_time_wait() {
+    for (reuse, stamped) in [(true, true), (false, true), (true, false)] {
+        let mut peer = Peer::with(|config| {
+            config.tcp.time_wait_reuse = reuse;
+            config.tcp.timestamps = stamped;
+            (config.tcp.ports.first, config.tcp.ports.last) = (7_000, 7_000);
+        })
+        .connecting();
+        let stamp = |segment: Seg| if stamped { segment.ts(1, 0) } else { segment };
+        peer.expects(stamp(seg("S")));
+        peer.sends(stamp(seg("SA").seq(0).ack(1).win(65_535)));
+        peer.expects(stamp(seg("A").seq(1).ack(1)));
+        peer.engine_closes();
+        peer.expects(stamp(seg("FA").seq(1).ack(1)));
+        peer.sends(stamp(seg("FA").seq(1).ack(2)));
+        let fin = peer.expects(stamp(seg("A").seq(2).ack(2)));
+        let connect = |peer: &mut Peer| {
+            let options = SocketOptions::default();
+            peer.sockets(|_, sockets| sockets.connect((PEER, PORT).into(), 0, options).is_ok())
+        };
+        assert!(!connect(&mut peer), "at once");
+        peer.wait(Duration::from_millis(1_300));
+        assert_eq!(connect(&mut peer), reuse && stamped, "{reuse} {stamped}");
+        let Some((syn, _)) = peer.takes_all().pop() else {
+            continue;
+        };
+        assert_eq!(syn.source_port, 7_000);
+        assert!(syn.seq.follows_or_is(fin.seq), "past the old connection");
+        assert_eq!(peer.stats().tcp.time_wait_reused, 1);
+    }
 }
 
 /// RFC 5961 section 3.2: exactly RCV.NXT resets, elsewhere in the window is

@@ -16,6 +16,7 @@ mod ecn;
 mod fast_open;
 mod hostile;
 mod ipv4;
+mod listing;
 mod loss;
 mod network;
 mod open;

@@ -11,6 +11,7 @@ mod ecn;
 mod fast_open;
 mod hostile;
 mod ipv6;
+mod listing;
 mod loss;
 mod network;
 mod open;
