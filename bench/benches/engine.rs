@@ -186,6 +186,7 @@ fn exchange(c: &mut Criterion) {
             backlog: 4_096,
             body,
             content_type: "text/plain".to_owned(),
+            idle: None,
         };
         let mut server = shard(A, Http::new(http));
         server

@@ -48,6 +48,7 @@ pub fn run(closing: Closing, connections: usize, duration: Duration) -> anyhow::
         backlog: 4_096,
         body: body.into(),
         content_type: "text/plain".to_owned(),
+        idle: None,
     });
     let load = Load::new(LoadConfig {
         target: (SERVER, 80).into(),

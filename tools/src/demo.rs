@@ -96,9 +96,9 @@ fn load_app(arguments: &DemoArguments) -> Load {
 fn http_app(arguments: &DemoArguments) -> anyhow::Result<Http> {
     Ok(serve::http(
         serve::body_of(arguments.body)?,
-        80,
-        arguments.connections.max(1_024),
+        (80, arguments.connections.max(1_024)),
         false,
+        None,
     ))
 }
 

@@ -14,6 +14,7 @@ use ringmill_core::ports::PortRange;
 use ringmill_core::sockets::{REFERENCED_MAX, SocketOptions};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
     let body = match &arguments.file {
@@ -48,7 +49,12 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
     let backlog = arguments.backlog;
     let ended = match arguments.service {
         Service::Http => {
-            let http = http(body, listen_port, backlog, arguments.file.is_some());
+            let http = http(
+                body,
+                (listen_port, backlog),
+                arguments.file.is_some(),
+                arguments.idle,
+            );
             port.run(
                 http,
                 &job,
@@ -89,7 +95,12 @@ fn exit_of(ended: &Ended) -> Exit {
 }
 
 /// The responder for a body.
-pub(crate) fn http(body: Arc<[u8]>, port: u16, backlog: usize, is_file: bool) -> Http {
+pub(crate) fn http(
+    body: Arc<[u8]>,
+    (port, backlog): (u16, usize),
+    is_file: bool,
+    idle: Option<Duration>,
+) -> Http {
     let content_type = if is_file {
         "application/octet-stream"
     } else {
@@ -102,6 +113,7 @@ pub(crate) fn http(body: Arc<[u8]>, port: u16, backlog: usize, is_file: bool) ->
         backlog,
         body,
         content_type,
+        idle,
     })
 }
 

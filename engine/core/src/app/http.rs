@@ -9,6 +9,7 @@ use super::App;
 use crate::sockets::{
     Closed, ConnectionId, ListenError, ListenerId, SocketError, SocketOptions, Sockets, SourceId,
 };
+use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub struct HttpConfig {
     pub body: Arc<[u8]>,
     /// Its Content-Type.
     pub content_type: String,
+    /// A connection is closed over which nothing has come for so long (RFC 9112
+    /// section 9.5); none is never.
+    pub idle: Option<Duration>,
 }
 
 /// What the responder did.
@@ -58,7 +62,34 @@ pub struct Http {
     lingering: BTreeMap<ConnectionId, usize>,
     /// Connections whose next request waits until there is room for its answer.
     blocked: BTreeSet<ConnectionId>,
+    idle: Idle,
     stats: HttpStats,
+}
+
+/// When something last came, of each connection; nothing where none is ever closed
+/// for being idle.
+#[derive(Debug, Default)]
+struct Idle {
+    since: BTreeMap<ConnectionId, Instant>,
+    oldest_first: BTreeSet<(Instant, ConnectionId)>,
+}
+
+impl Idle {
+    fn heard(&mut self, now: Instant, connection: ConnectionId) {
+        self.forget(connection);
+        self.since.insert(connection, now);
+        self.oldest_first.insert((now, connection));
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        if let Some(since) = self.since.remove(&connection) {
+            self.oldest_first.remove(&(since, connection));
+        }
+    }
+
+    fn oldest(&self) -> Option<(Instant, ConnectionId)> {
+        self.oldest_first.first().copied()
+    }
 }
 
 /// The registered responses.
@@ -128,6 +159,7 @@ impl Http {
             partial: BTreeMap::new(),
             lingering: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            idle: Idle::default(),
             stats: HttpStats::default(),
         }
     }
@@ -276,6 +308,7 @@ impl Http {
                 self.linger(sockets, connection);
             }
         } else {
+            self.idle.forget(connection);
             sockets.close(connection);
         }
     }
@@ -307,17 +340,24 @@ impl Http {
         self.partial.remove(&connection);
         self.lingering.remove(&connection);
         self.blocked.remove(&connection);
+        self.idle.forget(connection);
     }
 }
 
 impl App for Http {
     fn on_acceptable(&mut self, sockets: &mut Sockets, listener: ListenerId) {
-        while sockets.accept(listener).is_some() {
+        while let Some(connection) = sockets.accept(listener) {
             self.stats.accepted += 1;
+            if self.config.idle.is_some() {
+                self.idle.heard(sockets.now(), connection);
+            }
         }
     }
 
     fn on_readable(&mut self, sockets: &mut Sockets, connection: ConnectionId) {
+        if self.config.idle.is_some() {
+            self.idle.heard(sockets.now(), connection);
+        }
         if self.lingering.contains_key(&connection) {
             self.linger(sockets, connection);
         } else {
@@ -333,6 +373,21 @@ impl App for Http {
 
     fn on_closed(&mut self, _: &mut Sockets, connection: ConnectionId, _: u32, _: Closed) {
         self.forget(connection);
+    }
+
+    /// Closes what has been idle for too long.
+    fn poll(&mut self, sockets: &mut Sockets) {
+        while let Some(limit) = self.config.idle
+            && let Some((since, connection)) = self.idle.oldest()
+            && since + limit <= sockets.now()
+        {
+            self.end(sockets, connection);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let (since, _) = self.idle.oldest()?;
+        Some(since + self.config.idle?)
     }
 }
 
