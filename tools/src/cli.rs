@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::values::{self, Addresses, Url};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ringmill_core::app::load::CloseMode;
 use ringmill_core::ports::PortRange;
 use ringmill_core::tcp::Profile;
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Requirements(RequirementsArguments),
     /// Hunt for faults of the engine with seeds, in virtual time.
     Sim(SimArguments),
+    /// Show, check and explain a behaviour of TCP; alone, list them.
+    Lab(LabArguments),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +114,10 @@ pub(crate) struct ServeArguments {
     /// A file to serve as the response body.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Close an HTTP connection over which no request comes for this long [default:
+    /// never].
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) idle: Option<Duration>,
     /// End after this long [default: until interrupted].
     #[arg(short = 'd', long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) duration: Option<Duration>,
@@ -173,6 +179,74 @@ pub(crate) struct SimArguments {
     /// Print what the first seed stands for and every segment of its run.
     #[arg(long, conflicts_with_all = ["seeds", "threads"])]
     pub(crate) trace: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabArguments {
+    /// The scenario, or `states` for the state machine; none lists all.
+    pub(crate) name: Option<String>,
+    /// Run all of them, a line each.
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) all: bool,
+    /// Against the Linux kernel, over a veth pair, in real time: needs root.
+    #[arg(long)]
+    pub(crate) veth: bool,
+    /// Do not cut a long picture.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Write the picture as a drawing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Write the picture and its words as a page.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write everything that happened as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the segments as pcapng.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcap: Option<PathBuf>,
+    /// With `states`: the scenario whose way through them is shown.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) path: Option<String>,
+    #[command(flatten)]
+    pub(crate) parameters: LabParameters,
+}
+
+/// What scenarios may be given, by name; each has some of them.
+#[derive(Debug)]
+pub(crate) struct LabParameters(pub(crate) Vec<(String, String)>);
+
+impl Args for LabParameters {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let args = ringmill_lab::PARAMETERS.iter().map(|parameter| {
+            Arg::new(parameter.name)
+                .long(parameter.name)
+                .value_name(parameter.value)
+                .help(parameter.about)
+                .help_heading("Parameters of scenarios")
+        });
+        command.args(args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        LabParameters::augment_args(command)
+    }
+}
+
+impl FromArgMatches for LabParameters {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<LabParameters, clap::Error> {
+        let given = ringmill_lab::PARAMETERS.iter().filter_map(|parameter| {
+            let value = matches.get_one::<String>(parameter.name)?;
+            Some((parameter.name.to_owned(), value.clone()))
+        });
+        Ok(LabParameters(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = LabParameters::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// How the engine stands in its network.

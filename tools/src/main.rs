@@ -8,6 +8,7 @@
 //! live          a line a second         report    text and JSON at the end
 //! states        the state machine         requirements  of RFC 9293, where they are done
 //! sim           a hunt for faults in virtual time
+//! lab           TCP's behaviours, shown and checked
 //! ```
 
 mod cli;
@@ -15,6 +16,7 @@ mod demo;
 mod engine;
 mod exit;
 mod iperf3;
+mod lab;
 mod live;
 mod load;
 mod port;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::States(arguments) => states::run(&arguments),
         Command::Requirements(arguments) => requirements::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
     };
     match outcome {
         Ok(exit) => exit.into(),

@@ -76,6 +76,11 @@ fn arguments_that_make_no_sense_are_named_with_the_remedy() {
             "/nowhere",
         ),
         (vec!["dance"], "dance"),
+        (vec!["lab", "dance"], "`ringmill lab` lists them"),
+        (vec!["lab", "handshake", "--msl", "30s"], "it has --rtt"),
+        (vec!["lab", "handshake", "--mls", "30s"], "--mls"),
+        (vec!["lab", "isn", "--count", "many"], "it must be a number"),
+        (vec!["lab", "isn", "--veth"], "no part for the kernel"),
     ] {
         let (status, message) = refused(&arguments);
         assert_eq!(status, USAGE, "{arguments:?}: {message}");
@@ -162,4 +167,47 @@ fn a_simulation_says_what_it_did_and_shows_a_seed_again() {
         "{shown}"
     );
     assert_eq!(shown, sim(&["--seed", "3", "--trace"]));
+}
+
+/// The lab's contract with scripts: 0 only where every claim holds.
+#[test]
+fn the_lab_runs_lists_and_writes_what_it_is_asked_for() {
+    let folder = std::env::temp_dir().join(format!("ringmill-lab-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (svg, html, json, pcap) = (
+        file("a.svg"),
+        file("a.html"),
+        file("a.json"),
+        file("a.pcap"),
+    );
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringmill"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
+        text
+    };
+    let asked = [
+        "--svg", &svg, "--html", &html, "--json", &json, "--pcap", &pcap,
+    ];
+    let text = run(&[&["lab", "last-ack-lost", "--msl", "15s"], &asked[..]].concat());
+    assert!(
+        text.contains("TIME-WAIT") && text.contains("holds"),
+        "{text}"
+    );
+    for (path, begins) in [(&svg, "<svg"), (&html, "<!doctype html>"), (&json, "{")] {
+        let written = std::fs::read_to_string(path).unwrap();
+        assert!(written.starts_with(begins), "{path}");
+    }
+    assert!(std::fs::metadata(&pcap).unwrap().len() > 500);
+    let all = run(&["lab", "--all"]);
+    assert!(all.ends_with("0 of them fail\n"), "{all}");
+    let list = run(&["lab"]);
+    assert!(list.lines().count() > 30, "{list}");
+    let states = run(&["lab", "states", "--path", "four-way"]);
+    assert!(states.starts_with("<svg") && states.contains("four-way"));
+    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod far;
+mod lab;
 mod load;
 mod net;
 mod serve;
