@@ -4,20 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ringmill_core::app::App;
+use ringmill_bench::memory::{SERVER, Wire};
 use ringmill_core::app::http::{Http, HttpConfig};
 use ringmill_core::app::load::{CloseMode, Load, LoadConfig};
-use ringmill_core::driver::memory::{MemoryDriver, carry};
 use ringmill_core::flow::{FlowHasher, FlowKey, FlowTable};
-use ringmill_core::frame::FramePool;
 use ringmill_core::rng::Rng;
 use ringmill_core::seq::Seq;
-use ringmill_core::shard::Shard;
-use ringmill_core::stack::Config;
 use ringmill_core::time::{Duration, Instant};
 use ringmill_core::wheel::Wheel;
 use ringmill_core::wire::checksum::Sum;
-use ringmill_core::wire::ethernet::MacAddress;
 use ringmill_core::wire::tcp::{Flags, Header, Options, Timestamps};
 use ringmill_core::wire::{ChecksumPolicy, ipv4};
 use std::hint::black_box;
@@ -151,24 +146,6 @@ fn wheel(c: &mut Criterion) {
     group.finish();
 }
 
-fn shard<T: App>(address: Ipv4Addr, app: T) -> Shard<MemoryDriver, T> {
-    let mut config = Config::new(
-        MacAddress([2, 0, 0, 0, 0, address.octets()[3]]),
-        address,
-        24,
-    );
-    config.tcp.max_connections = 1 << 17;
-    // Closed connections make room at once: what is measured is their life.
-    config.tcp.msl = Duration::from_millis(1);
-    Shard::new(
-        config,
-        Instant::ZERO,
-        MemoryDriver::new(),
-        FramePool::on_heap(8_192, 2_048),
-        app,
-    )
-}
-
 /// Time for one request and its response, both ends on one core.
 fn exchange(c: &mut Criterion) {
     let mut group = c.benchmark_group("exchange");
@@ -179,36 +156,30 @@ fn exchange(c: &mut Criterion) {
         ("keep_alive", CloseMode::KeepAlive, 1_000),
         ("connect_request_close", CloseMode::Server, 100),
     ] {
-        let body = vec![b'x'; 64].into();
         let http = HttpConfig {
             address: None,
             port: 80,
             backlog: 4_096,
-            body,
+            body: vec![b'x'; 64].into(),
             content_type: "text/plain".to_owned(),
             idle: None,
         };
-        let mut server = shard(A, Http::new(http));
-        server
-            .with_app(Instant::ZERO, |http, sockets| http.start(sockets))
-            .unwrap();
-        let target = (A, 80).into();
         let load = LoadConfig {
-            target,
+            target: (SERVER, 80).into(),
             host: "a".to_owned(),
             path: "/".to_owned(),
             connections,
             close,
         };
-        let mut client = shard(B, Load::new(load));
-        let mut now = Instant::ZERO;
+        // Closed connections make room at once: what is measured is their life.
+        let mut wire = Wire::with_config(Load::new(load), Http::new(http), |config| {
+            config.tcp.max_connections = 1 << 17;
+            config.tcp.msl = Duration::from_millis(1);
+        });
+        wire.server(Http::start).unwrap();
         let mut turn = || {
-            now += Duration::from_micros(10);
-            client.step(now);
-            carry(client.driver_mut(), server.driver_mut());
-            server.step(now);
-            carry(client.driver_mut(), server.driver_mut());
-            client.app().stats().responses()
+            wire.turn();
+            wire.client.app().stats().responses()
         };
         // All connections are open before it counts.
         while turn() < 4 * connections as u64 {}

@@ -1,16 +1,22 @@
 //! Measurements of Ringmill, each a function, so that benches and reports share it.
+//!
+//! ```text
+//! reach       all of it, in rounds        figures     samples, medians, ratios
+//! memory      two engines back to back    apps        the smallest applications
+//! exchange    requests, beside smoltcp    churn       connections, beside TIME-WAIT
+//! resident    memory for each record      parallel    two shards over one
+//! veth        over real wires             flood       SYNs from nobody
+//! chart       curves, as a picture
+//! ```
 
+pub mod apps;
+pub mod chart;
+pub mod churn;
 pub mod exchange;
-pub mod kernel;
+pub mod figures;
+pub mod flood;
 pub mod memory;
-pub mod pair;
-pub mod raw;
-
-/// What happens to a connection after a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closing {
-    /// The next request goes over it.
-    KeepAlive,
-    /// The server closes it, as `Connection: close` asks.
-    Close,
-}
+pub mod parallel;
+pub mod reach;
+pub mod resident;
+pub mod veth;

@@ -1,23 +1,22 @@
-//! `ringmill-bench`: end-to-end measurements over veth pairs of their own.
-//!
-//! Everything that is compared is measured in turn, A B C A B C, and told as the
-//! median and the ratios of one run: machines differ, and drift.
+//! `ringmill-bench`: how far the engine reaches, in memory and over veth pairs of its
+//! own.
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use ringmill::XdpMode;
-use ringmill::netns;
-use ringmill_bench::raw::PingPong;
-use ringmill_bench::{Closing, kernel, pair, raw};
+use ringmill::{XdpMode, netns};
+use ringmill_bench::chart;
+use ringmill_bench::figures::Samples;
+use ringmill_bench::reach::{self, Effort, Row};
+use ringmill_bench::veth::raw::{self, PingPong};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[derive(Debug, Parser)]
 #[command(
     name = "ringmill-bench",
     version,
-    about = "Measures Ringmill over veth pairs, beside the kernel's TCP."
+    about = "Measures Ringmill, in memory beside smoltcp and over veth pairs beside the kernel's TCP."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,48 +27,40 @@ struct Cli {
 enum Command {
     /// The raw limit of AF_XDP: a ping-pong through our driver, without TCP.
     Raw,
-    /// The raw limit, wrk against nginx, and Ringmill against Ringmill.
-    Veth {
-        /// Rounds, of which medians are told.
-        #[arg(short = 'n', long, default_value_t = 5)]
-        rounds: usize,
-        /// Seconds of each measurement.
-        #[arg(short = 'd', long, default_value_t = 3)]
-        seconds: u64,
-        /// Connections at a time.
-        #[arg(short = 'c', long, default_value_t = 64)]
-        connections: usize,
-        /// Write the figures as JSON.
-        #[arg(long, value_name = "FILE")]
-        json: Option<PathBuf>,
-    },
+    /// Everything, and the table of what is to be reached.
+    Reach(ReachArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ReachArguments {
+    /// Rounds, of which medians are told.
+    #[arg(short = 'n', long, default_value_t = 5)]
+    rounds: usize,
+    /// Only what needs no root: both ends in memory.
+    #[arg(long)]
+    memory: bool,
+    /// Only what has this in its name.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Exchanges over ten million connections too: 4 GiB of memory.
+    #[arg(long)]
+    long: bool,
+    /// Only that it runs: a thousandth of the connections, one short round.
+    #[arg(long)]
+    quick: bool,
+    /// Write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the curves as a picture.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
     netns::sweep();
     match Cli::parse().command {
         Command::Raw => raw_limits(),
-        Command::Veth {
-            rounds,
-            seconds,
-            connections,
-            json,
-        } => {
-            let figures = veth(
-                rounds.max(1),
-                Duration::from_secs(seconds.max(1)),
-                connections,
-            )?;
-            figures.print();
-            match json {
-                None => Ok(()),
-                Some(path) => {
-                    let text = serde_json::to_string_pretty(&figures)? + "\n";
-                    std::fs::write(&path, text)
-                        .with_context(|| format!("can't write {}", path.display()))
-                }
-            }
-        }
+        Command::Reach(arguments) => measure(&arguments),
     }
 }
 
@@ -77,198 +68,71 @@ fn raw_limits() -> anyhow::Result<()> {
     println!("raw AF_XDP ping-pong over veth, a core an end, copy mode");
     for mode in [XdpMode::Native, XdpMode::Skb] {
         for in_flight in [1, 64] {
-            let rate = raw::run(PingPong {
+            let told = raw::ping_pong(PingPong {
                 in_flight,
                 duration: Duration::from_secs(3),
                 mode,
             })?;
+            let rate = told.rate;
             println!("{mode:>6} XDP, {in_flight:>2} in flight: {rate:>9.0} round trips/s");
         }
     }
     Ok(())
 }
 
-/// Medians and all rounds of one series.
-#[derive(Debug, Serialize)]
-struct Series {
-    name: &'static str,
-    unit: &'static str,
-    median: f64,
-    rounds: Vec<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Ratio {
-    name: &'static str,
-    /// The median of the ratios of each round.
-    median: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Figures {
+/// Everything that a run has told.
+#[derive(Serialize)]
+struct Report<'a> {
     schema: u32,
-    connections: usize,
-    seconds: u64,
-    series: Vec<Series>,
-    ratios: Vec<Ratio>,
+    rounds: usize,
+    rows: &'a [Row],
+    series: &'a Samples,
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted[middle]
+fn measure(arguments: &ReachArguments) -> anyhow::Result<()> {
+    let effort = if arguments.quick {
+        Effort::quick()
     } else {
-        f64::midpoint(sorted[middle - 1], sorted[middle])
-    }
-}
-
-/// What the table compares, in the order of a round.
-#[derive(Clone, Copy, Debug)]
-enum Measure {
-    Raw,
-    Kernel(Closing),
-    Ringmill(Closing),
-}
-
-impl Measure {
-    const ROUND: [Measure; 5] = [
-        Measure::Raw,
-        Measure::Kernel(Closing::KeepAlive),
-        Measure::Ringmill(Closing::KeepAlive),
-        Measure::Kernel(Closing::Close),
-        Measure::Ringmill(Closing::Close),
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Measure::Raw => "raw AF_XDP ping-pong, 64 in flight",
-            Measure::Kernel(Closing::KeepAlive) => "kernel TCP, wrk to nginx, keep-alive",
-            Measure::Kernel(Closing::Close) => "kernel TCP, wrk to nginx, close",
-            Measure::Ringmill(Closing::KeepAlive) => "ringmill to ringmill, keep-alive",
-            Measure::Ringmill(Closing::Close) => "ringmill to ringmill, close",
-        }
-    }
-
-    fn unit(self) -> &'static str {
-        match self {
-            Measure::Raw => "round trips/s",
-            Measure::Kernel(Closing::KeepAlive) | Measure::Ringmill(Closing::KeepAlive) => {
-                "requests/s"
-            }
-            Measure::Kernel(Closing::Close) | Measure::Ringmill(Closing::Close) => "connections/s",
-        }
-    }
-
-    fn run(self, connections: usize, duration: Duration) -> anyhow::Result<f64> {
-        match self {
-            Measure::Raw => raw::run(PingPong {
-                in_flight: 64,
-                duration,
-                mode: XdpMode::Native,
-            }),
-            Measure::Kernel(closing) => kernel::run(closing, connections, duration),
-            Measure::Ringmill(closing) => pair::run(closing, connections, duration),
-        }
-    }
-}
-
-fn veth(rounds: usize, duration: Duration, connections: usize) -> anyhow::Result<Figures> {
-    let mut rates = vec![Vec::new(); Measure::ROUND.len()];
-    for round in 1..=rounds {
-        for (measure, rates) in Measure::ROUND.into_iter().zip(&mut rates) {
-            eprintln!("round {round} of {rounds}: {}", measure.name());
-            rates.push(measure.run(connections, duration)?);
-        }
-    }
-    let [
-        raw,
-        kernel_keep,
-        ringmill_keep,
-        kernel_close,
-        ringmill_close,
-    ] = [0, 1, 2, 3, 4];
-    let ratio = |name, over: usize, under: usize, factor: f64| {
-        let each: Vec<f64> = rates[over]
-            .iter()
-            .zip(&rates[under])
-            .map(|(a, b)| a / b * factor)
-            .collect();
-        Ratio {
-            name,
-            median: median(&each),
-        }
+        Effort::full(arguments.rounds.max(1), arguments.long)
     };
-    let ratios = vec![
-        ratio(
-            "ringmill over kernel, keep-alive",
-            ringmill_keep,
-            kernel_keep,
-            1.0,
-        ),
-        ratio(
-            "ringmill over kernel, close",
-            ringmill_close,
-            kernel_close,
-            1.0,
-        ),
-        ratio(
-            "ringmill keep-alive over the raw limit",
-            ringmill_keep,
-            raw,
-            1.0,
-        ),
-        ratio(
-            "ringmill close over a third of the raw limit",
-            ringmill_close,
-            raw,
-            3.0,
-        ),
-    ];
-    let series = Measure::ROUND
-        .into_iter()
-        .zip(rates)
-        .map(|(measure, rounds)| Series {
-            name: measure.name(),
-            unit: measure.unit(),
-            median: median(&rounds),
-            rounds,
-        })
-        .collect();
-    Ok(Figures {
-        schema: 1,
-        connections,
-        seconds: duration.as_secs(),
-        series,
-        ratios,
-    })
+    let samples = reach::run(&effort, arguments.memory, arguments.only.as_deref())?;
+    let rows = reach::rows(&samples);
+    println!("{}", table(&samples, &rows));
+    if let Some(path) = &arguments.json {
+        let report = Report {
+            schema: 2,
+            rounds: effort.rounds,
+            rows: &rows,
+            series: &samples,
+        };
+        write(path, &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    }
+    arguments
+        .svg
+        .as_deref()
+        .map_or(Ok(()), |path| chart::draw(&samples, path))
 }
 
-impl Figures {
-    fn print(&self) {
-        println!(
-            "{} connections, a core a side, medians of {} rounds of {} s",
-            self.connections,
-            self.series[0].rounds.len(),
-            self.seconds
-        );
-        for Series {
-            name,
-            unit,
-            median,
-            rounds,
-        } in &self.series
-        {
-            let (least, most) = rounds
-                .iter()
-                .fold((f64::MAX, 0.0_f64), |(least, most), &rate| {
-                    (least.min(rate), most.max(rate))
-                });
-            println!("  {name:<40} {median:>9.0} {unit:<14} ({least:.0} to {most:.0})");
-        }
-        for Ratio { name, median } in &self.ratios {
-            println!("  {name:<46} {median:>5.2}");
-        }
+/// What the README shows: the rows, then the figures that they were told from.
+fn table(samples: &Samples, rows: &[Row]) -> String {
+    let mut lines = vec![
+        "| what | at least | aim | here |".to_owned(),
+        "|---|---|---|---|".to_owned(),
+    ];
+    lines.extend(rows.iter().map(Row::to_string));
+    lines.push(String::new());
+    for (series, rounds) in samples.iter() {
+        let median = samples.median(series).unwrap_or_default();
+        let least = rounds.iter().copied().fold(f64::MAX, f64::min);
+        let most = rounds.iter().copied().fold(f64::MIN, f64::max);
+        let (name, unit) = (series.name, series.unit);
+        lines.push(format!(
+            "{name:<62} {median:>11.1} {unit:<14} ({least:.1} to {most:.1})"
+        ));
     }
+    lines.join("\n")
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| format!("can't write {}", path.display()))
 }

@@ -39,10 +39,12 @@ impl Ports {
         }
     }
 
-    /// The port for the connection with this number.
+    /// The port for the connection with this number: past the last the first comes
+    /// again.
     pub fn of(self, number: usize) -> u16 {
-        let nth = u16::try_from(number / Ports::CONNECTIONS_EACH).unwrap_or(u16::MAX);
-        Ports::FIRST + nth
+        let count = usize::from(self.end - Ports::FIRST);
+        let nth = number / Ports::CONNECTIONS_EACH % count;
+        Ports::FIRST + u16::try_from(nth).unwrap_or(0)
     }
 }
 
@@ -87,6 +89,11 @@ impl<C: App, S: App> Wire<C, S> {
         self.server.with_app(self.now, call)
     }
 
+    /// The time of the last turn.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     /// One step of each end.
     pub fn turn(&mut self) {
         self.now += TURN;
@@ -94,11 +101,6 @@ impl<C: App, S: App> Wire<C, S> {
         carry(self.client.driver_mut(), self.server.driver_mut());
         self.server.step(self.now);
         carry(self.client.driver_mut(), self.server.driver_mut());
-    }
-
-    /// The clock jumps, as if nothing happened for a time.
-    pub fn skip(&mut self, length: Duration) {
-        self.now += length;
     }
 
     /// Segments that either end has received.
@@ -113,9 +115,13 @@ fn shard<A: App>(
     app: A,
     change: impl Fn(&mut Config),
 ) -> Shard<MemoryDriver, A> {
-    let mac = MacAddress([2, 0, 0, 0, 0, address.octets()[3]]);
-    let mut config = Config::new(mac, address, 24);
+    let mut config = Config::new(mac(address), address, 24);
     change(&mut config);
     let pool = FramePool::on_heap(1_024, 2_048);
     Shard::new(config, Instant::ZERO, MemoryDriver::new(), pool, app)
+}
+
+/// The Ethernet address of an end.
+pub fn mac(address: Ipv4Addr) -> MacAddress {
+    MacAddress([2, 0, 0, 0, 0, address.octets()[3]])
 }

@@ -3,6 +3,7 @@
 
 use crate::iperf3::Iperf3;
 use ringmill::clock::Clock;
+use ringmill::pace::Pace;
 use ringmill_core::app::App;
 use ringmill_core::app::echo::Echo;
 use ringmill_core::app::http::{Http, HttpStats};
@@ -167,10 +168,6 @@ impl Ended {
 
 /// What connections get to end by themselves before they are aborted.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
-/// The engine spins this long after the last frame, for latency; then it sleeps
-/// a little at a time, for the machine.
-const SPIN: Duration = Duration::from_millis(2);
-const NAP: Duration = Duration::from_micros(50);
 
 /// A shard on its way through a run.
 pub(crate) struct Run<'a, D, A> {
@@ -186,16 +183,13 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
     pub(crate) fn until_end(mut self, mut tell: impl FnMut(Snapshot)) -> Ended {
         let start = self.clock.now();
         let end = self.duration.map(|length| start + length);
-        let mut pace = Pace {
-            busy: Duration::ZERO,
-            moved_at: start,
-        };
+        let mut pace = Pace::new(self.clock);
         let mut next_tell = start + Duration::from_secs(1);
         loop {
-            let now = pace.step(&mut self);
+            let now = pace.step(self.shard);
             if now >= next_tell {
                 next_tell += Duration::from_secs(1);
-                tell(self.snapshot(now, pace.busy));
+                tell(self.snapshot(now, pace.busy()));
             }
             if self.control.stops() > 0 || end.is_some_and(|end| now >= end) {
                 break;
@@ -213,7 +207,7 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
         let mut next_look = drained_at;
         let mut aborted = 0;
         loop {
-            let now = pace.step(self);
+            let now = pace.step(self.shard);
             if now < next_look {
                 continue;
             }
@@ -232,12 +226,12 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
                 });
                 // The RSTs leave, and what was sent comes home.
                 let until = now + Duration::from_millis(10);
-                while pace.step(self) < until {}
+                while pace.step(self.shard) < until {}
                 break;
             }
         }
         let time_wait = self.shard.abandon_time_wait();
-        let last = self.snapshot(self.clock.now(), pace.busy);
+        let last = self.snapshot(self.clock.now(), pace.busy());
         Ended {
             last,
             drained_at,
@@ -257,32 +251,5 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
             busy,
             frames_missing: self.shard.frames_missing(),
         }
-    }
-}
-
-/// Time spent, and when to sleep.
-struct Pace {
-    busy: Duration,
-    moved_at: Instant,
-}
-
-impl Pace {
-    /// One step, and a nap where nothing has moved for long.
-    fn step<D: Driver, A: Workload>(&mut self, run: &mut Run<D, A>) -> Instant {
-        let now = run.clock.now();
-        let moved = run.shard.step(now);
-        let after = run.clock.now();
-        if moved {
-            self.busy += after.since(now);
-            self.moved_at = after;
-        } else if after.since(self.moved_at) > SPIN
-            && run
-                .shard
-                .next_deadline()
-                .is_none_or(|deadline| deadline > after + NAP)
-        {
-            std::thread::sleep(NAP);
-        }
-        after
     }
 }

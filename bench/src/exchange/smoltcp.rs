@@ -1,6 +1,7 @@
 //! smoltcp at both ends: the same addresses, segments and picks.
 
-use super::{Cost, Ends, REQUEST, RESPONSE, window};
+use super::{Cost, Ends, window};
+use crate::apps::{REQUEST, RESPONSE};
 use ringmill_core::rng::Rng;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};

@@ -27,6 +27,7 @@ pub mod clock;
 pub mod error;
 pub mod interface;
 pub mod netns;
+pub mod pace;
 pub mod relay;
 pub mod steer;
 pub mod testing;
