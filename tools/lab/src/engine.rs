@@ -137,12 +137,17 @@ impl Engine {
         self.shard.app().read
     }
 
-    /// Has a connection send so many bytes of nothing in particular, by reference:
-    /// the send buffer does not bound it.
+    /// Has a connection send so many bytes of nothing in particular, by reference: as
+    /// many as its send buffer has room for.
     pub(crate) fn send_bulk(&mut self, now: Instant, fd: Fd, len: usize) -> Outcome<()> {
+        const PIECE: usize = 1 << 20;
         self.with(now, fd, |sockets, id| {
-            let source = sockets.register(vec![0; len].into());
-            sockets.send_from(id, source, 0, len as u64).map(drop)
+            let source = sockets.register(vec![0; PIECE.min(len)].into());
+            let mut left = len as u64;
+            while left > 0 {
+                left -= sockets.send_from(id, source, 0, left)?;
+            }
+            Ok(())
         })
     }
 

@@ -46,7 +46,8 @@ pub(crate) fn label(record: &Record, segment: &Segment) -> String {
 fn flags(segment: &Segment) -> String {
     let mut words = Vec::new();
     if segment.len > 0 {
-        words.push(format!("{} bytes", segment.len));
+        let unit = if segment.len == 1 { "byte" } else { "bytes" };
+        words.push(format!("{} {unit}", segment.len));
     }
     let names = [
         (Flags::SYN, "SYN"),

@@ -173,46 +173,90 @@ fn node(svg: &mut Svg, state: State, is_dim: bool) {
     svg.coloured(TextAt::middle(x, y + 4.0), "state", "white", state.name());
 }
 
-fn edge(svg: &mut Svg, (from, to): (State, State), labels: &[String], walked: [bool; 2]) {
+/// The corners of an edge that would cross the drawing: around its outside.
+fn around(from: State, to: State) -> &'static [(f64, f64)] {
+    match (from, to) {
+        (State::LastAck, State::Closed) => &[(960.0, 640.0), (960.0, 120.0)],
+        (State::TimeWait, State::Closed) => &[(1_020.0, 740.0), (1_020.0, 96.0), (530.0, 96.0)],
+        (State::FinWait2, State::Closed) => &[(30.0, 640.0), (30.0, 150.0), (430.0, 150.0)],
+        (State::TimeWait, State::Listen) => &[(60.0, 740.0), (60.0, 230.0)],
+        _ => &[],
+    }
+}
+
+/// The way of an edge, from box to box. Edges both ways between two states pass
+/// each other on the right.
+fn route(from: State, to: State) -> Vec<(f64, f64)> {
     let (a, b) = (place(from), place(to));
-    let (start, end) = (border(a, b), border(b, a));
-    // Edges both ways between two states pass each other on the right.
-    let has_back = State::ALL
-        .iter()
-        .any(|_| edges().contains_key(&(number(to), number(from))));
-    let shift = if has_back { 12.0 } else { 0.0 };
+    let corners = around(from, to);
+    let (Some(first), Some(last)) = (corners.first(), corners.last()) else {
+        let has_back = edges().contains_key(&(number(to), number(from)));
+        let ends = [border(a, b), border(b, a)];
+        return aside(&ends, if has_back { 8.0 } else { 0.0 });
+    };
+    let mut way = vec![border(a, *first)];
+    way.extend(corners);
+    way.push(border(b, *last));
+    way
+}
+
+/// A way that goes so far to the right of another.
+fn aside(way: &[(f64, f64)], shift: f64) -> Vec<(f64, f64)> {
+    let (Some(start), Some(end)) = (way.first(), way.last()) else {
+        return Vec::new();
+    };
     let length = (end.0 - start.0).hypot(end.1 - start.1).max(1.0);
     let across = (
         -(end.1 - start.1) / length * shift,
         (end.0 - start.0) / length * shift,
     );
-    let (start, end) = (
-        (start.0 + across.0, start.1 + across.1),
-        (end.0 + across.0, end.1 + across.1),
-    );
-    let strokes: Vec<(&str, f64, f64)> = match walked {
-        [true, true] => vec![(LEFT, 3.0, -2.0), (RIGHT, 3.0, 2.0)],
-        [true, false] => vec![(LEFT, 3.0, 0.0)],
-        [false, true] => vec![(RIGHT, 3.0, 0.0)],
-        _ => vec![("#94a3b8", 1.2, 0.0)],
+    way.iter()
+        .map(|point| (point.0 + across.0, point.1 + across.1))
+        .collect()
+}
+
+fn edge(svg: &mut Svg, (from, to): (State, State), labels: &[String], walked: [bool; 2]) {
+    let way = route(from, to);
+    let strokes: &[(&str, f64, f64)] = match walked {
+        [true, true] => &[(LEFT, 3.0, -2.0), (RIGHT, 3.0, 2.0)],
+        [true, false] => &[(LEFT, 3.0, 0.0)],
+        [false, true] => &[(RIGHT, 3.0, 0.0)],
+        _ => &[("#94a3b8", 1.2, 0.0)],
     };
-    for (colour, width, aside) in strokes {
-        let off = (
-            -(end.1 - start.1) / length * aside,
-            (end.0 - start.0) / length * aside,
-        );
-        let (start, end) = (
-            (start.0 + off.0, start.1 + off.1),
-            (end.0 + off.0, end.1 + off.1),
-        );
+    for (colour, width, shift) in strokes {
+        let way = aside(&way, *shift);
+        let points: Vec<String> = way.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         svg.raw(&format!(
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>",
-            start.0, start.1, end.0, end.1
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>",
+            points.join(" ")
         ));
-        svg.head(start, end, &format!("fill=\"{colour}\""));
+        if let [.., before, end] = way[..] {
+            svg.head(before, end, &format!("fill=\"{colour}\""));
+        }
     }
-    let middle = ((start.0 + end.0) / 2.0, (start.1 + end.1) / 2.0);
-    let top = middle.1 - 5.5 * (labels.len() as f64 - 1.0);
+    // Where two edges run beside each other their labels are apart too.
+    let middle = match way[..] {
+        [(ax, ay), (bx, by)] => {
+            let share = if edges().contains_key(&(number(to), number(from))) {
+                0.34
+            } else {
+                0.5
+            };
+            (ax + (bx - ax) * share, ay + (by - ay) * share)
+        }
+        [_, (ax, ay), (bx, by), ..] if from == State::LastAck => {
+            (f64::midpoint(ax, bx), f64::midpoint(ay, by))
+        }
+        [_, _, (ax, ay), (bx, _), ..] if from == State::FinWait2 => {
+            (f64::midpoint(ax, bx), ay - 6.0)
+        }
+        [start, corner, ..] => (
+            f64::midpoint(start.0, corner.0),
+            f64::midpoint(start.1, corner.1),
+        ),
+        _ => return,
+    };
+    let top = middle.1 + 3.0 - 5.5 * (labels.len() as f64 - 1.0);
     for (line, label) in labels.iter().enumerate() {
         let y = top + 11.0 * line as f64;
         svg.raw(&format!(

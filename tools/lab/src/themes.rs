@@ -1,27 +1,43 @@
 //! The scenarios, theme by theme.
 
 mod applications;
+mod buffers;
 mod closing;
-mod data;
+mod endings;
 mod listening;
 mod opening;
+mod small;
+mod throughput;
 mod time_wait;
 
 use crate::lab::Lab;
 use crate::record::Record;
 use crate::roles::Role;
 use crate::scenario::Scenario;
-use crate::socket::Host;
+use crate::socket::{Connection, Host};
+use crate::station::Errno;
+use ringmill_core::sockets::SocketOption;
 use ringmill_core::tcp::State;
+use ringmill_core::time::Duration;
 
 pub(crate) const ALL: &[&[Scenario]] = &[
     opening::SCENARIOS,
     closing::SCENARIOS,
+    endings::SCENARIOS,
     time_wait::SCENARIOS,
-    data::SCENARIOS,
+    buffers::SCENARIOS,
+    throughput::SCENARIOS,
+    small::SCENARIOS,
     listening::SCENARIOS,
     applications::SCENARIOS,
 ];
+
+/// A TIME-WAIT lasted 2 MSL. The engine looks at its records each quarter of a
+/// second, and never too early.
+fn is_two_msl(lasted: Duration, msl: Duration) -> bool {
+    const LATE: Duration = Duration::from_millis(400);
+    lasted >= msl * 2 && lasted <= msl * 2 + LATE
+}
 
 /// States as a list to read.
 fn names(states: &[State]) -> String {
@@ -72,4 +88,22 @@ fn sockets_table(lab: &mut Lab, host: &Host) {
         ["State", "Recv-Q", "Send-Q", "Local", "Peer", "Timer"],
         rows.collect(),
     );
+}
+
+/// A connection from a client to a server on port 80.
+fn connected(
+    lab: &Lab,
+    client: &Host,
+    server: &Host,
+    options: &[SocketOption],
+) -> Result<(Connection, Connection), Errno> {
+    let listener = server.listen_with(80, 8, options)?;
+    let near = client.connect_with(&listener, options)?;
+    lab.settle();
+    Ok((near, listener.accept()?))
+}
+
+/// A size of a buffer, as socket options take it.
+fn bytes(buffer: u64) -> u32 {
+    u32::try_from(buffer).unwrap_or(u32::MAX)
 }

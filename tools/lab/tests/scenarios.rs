@@ -95,6 +95,33 @@ fn parameters_change_the_run_and_wrong_ones_are_named() {
     }
 }
 
+/// Other values, with which the claims are others too.
+const VARIATIONS: &[(&str, &[(&str, &str)])] = &[
+    ("handshake", &[("rtt", "300ms")]),
+    ("last-ack-lost", &[("loss-of", "syn")]),
+    ("last-ack-lost", &[("loss-of", "last-fin"), ("msl", "1s")]),
+    ("last-ack-lost", &[("loss-of", "ack-of-fin")]),
+    ("2msl", &[("msl", "5s")]),
+    ("fin-wait-2", &[("idle", "5s")]),
+    ("ephemeral", &[("ports", "39894-39894")]),
+    ("tw-reuse", &[("ports", "40000-40003")]),
+    ("backlog", &[("backlog", "4"), ("policy", "reset")]),
+    ("syn-flood", &[("backlog", "16"), ("count", "200")]),
+    ("window", &[("buffer", "262144"), ("rtt", "4ms")]),
+    ("bdp", &[("bandwidth", "100m"), ("rtt", "40ms")]),
+    ("nagle", &[("count", "200"), ("rtt", "40ms")]),
+    ("http-keepalive", &[("idle", "60s"), ("count", "2")]),
+    ("keepalive-dead-peer", &[("idle", "10s")]),
+];
+
+#[test]
+fn claims_follow_the_parameters() {
+    for (name, given) in VARIATIONS {
+        let outcome = play(name, given, None);
+        assert!(outcome.holds(), "{given:?}: {}", outcome.text(true));
+    }
+}
+
 /// What an engine lacks, and the scenario that notices.
 const FAULTS: &[(&str, &str, Fault)] = &[
     (

@@ -3,6 +3,7 @@
 
 use super::rows::{Body, Row, name, rows, side};
 use super::svg::{Svg, TextAt};
+use super::terminal::tabulated;
 use super::{called, clock, time};
 use crate::record::{Record, Segment, Side};
 use crate::scenario::Outcome;
@@ -54,6 +55,13 @@ pub(crate) fn svg(outcome: &Outcome) -> String {
     }
     let bottom = draw(&mut svg, &outcome.record, 104.0);
     let mut y = bottom + 40.0;
+    for table in &outcome.tables {
+        for line in tabulated(table).lines() {
+            svg.preformatted(TextAt::start(24.0, y), line);
+            y += 17.0;
+        }
+        y += 14.0;
+    }
     for claim in &outcome.claims {
         let (mark, class) = if claim.holds {
             ("✓", "holds")
@@ -229,6 +237,15 @@ impl Place<'_> {
                 );
                 arrow(svg, record, *index, (start, stop), false);
                 svg.cross(stop);
+                if let Some(why) = record.segments[*index].lost {
+                    let beside = if from == 0 {
+                        TextAt::start
+                    } else {
+                        TextAt::end
+                    };
+                    let x = stop.0 + if from == 0 { 12.0 } else { -12.0 };
+                    svg.text(beside(x, stop.1 + 4.0), "why", why);
+                }
             }
             Body::Call(host, text) => {
                 let line = side(record, *host);

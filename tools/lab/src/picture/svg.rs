@@ -52,6 +52,7 @@ text { font: 12px 'DejaVu Sans Mono', 'Liberation Mono', monospace; fill: #1e293
 .state { font-weight: bold; font-size: 11px; }
 .call { font-weight: bold; }
 .faint { fill: #64748b; font-size: 11px; }
+.why { fill: #dc2626; font-size: 11px; }
 .note { fill: #475569; font: italic 12px 'DejaVu Sans', 'Liberation Sans', sans-serif; }
 .claim { font: 12px 'DejaVu Sans', 'Liberation Sans', sans-serif; }
 .holds { fill: #15803d; font-weight: bold; }
@@ -91,6 +92,11 @@ impl Svg {
 
     pub(crate) fn text(&mut self, at: TextAt, class: &str, words: &str) {
         self.words(at, &format!("class=\"{class}\""), words);
+    }
+
+    /// Words whose spaces count.
+    pub(crate) fn preformatted(&mut self, at: TextAt, words: &str) {
+        self.words(at, "xml:space=\"preserve\"", words);
     }
 
     pub(crate) fn coloured(&mut self, at: TextAt, class: &str, colour: &str, words: &str) {

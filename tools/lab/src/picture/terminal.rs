@@ -34,7 +34,7 @@ pub(crate) fn text(outcome: &Outcome, is_whole: bool) -> String {
 }
 
 /// Columns, each as wide as it needs.
-fn tabulated(table: &Table) -> String {
+pub(super) fn tabulated(table: &Table) -> String {
     let lines = || std::iter::once(&table.head).chain(&table.rows);
     let width = |column: usize| {
         lines()

@@ -1,12 +1,13 @@
 //! TIME-WAIT: why the side that closes first waits, and what it costs.
 
-use crate::lab::{Lab, is_about, ms};
+use crate::lab::{Lab, ms};
 use crate::parameters::{MSL, PORTS, RTT};
 use crate::record::Side;
 use crate::roles::Role;
 use crate::scenario::{KernelIs, Played, Scenario, Theme};
 use crate::socket::{Host, Listener, is_refused, said};
 use crate::station::Errno;
+use crate::themes::is_two_msl;
 use crate::wire::Fate;
 use ringmill_core::sockets::SocketOption;
 use ringmill_core::stats::DropReason;
@@ -36,7 +37,7 @@ const DELAYED_SEGMENT: Scenario = Scenario {
           connection for it to get into. Timestamps protect too: an old segment has an old one \
           (PAWS).",
     rfc: "RFC 9293 section 3.6.1; RFC 7323 section 5",
-    parameters: &[(RTT, "20ms")],
+    parameters: &[],
     kernel: None,
     play: delayed_segment,
 };
@@ -86,23 +87,32 @@ fn delayed_segment(lab: &mut Lab) -> Played {
     Ok(())
 }
 
-fn incarnations(lab: &mut Lab, set: impl Fn(&mut TcpConfig)) -> Result<Incarnations, Errno> {
-    const OLD: usize = 120_000;
-    const NEW: usize = 6_000;
-    let (client, server) = lab.pair_with(&set);
-    let listener = server.listen(80)?;
-    // One segment of the first connection has a copy that comes when the next is
-    // under way.
-    let (from, slow) = (client.number(), Duration::from_millis(400));
+/// A segment near the end of so many bytes has a copy that comes so much later.
+fn slow_twin(lab: &Lab, client: &Host, bytes: usize, slow: Duration) {
+    let from = client.number();
     let mut is_copied = false;
     lab.on_segments(move |segment| {
-        let is_it =
-            segment.from == from && segment.seq as usize > OLD - 6_000 && segment.len > 1_000;
-        if is_it && !std::mem::replace(&mut is_copied, true) {
+        let is_near_end = segment.seq as usize > bytes - 6_000 && segment.len > 1_000;
+        if segment.from == from && is_near_end && !std::mem::replace(&mut is_copied, true) {
             return Fate::Copy(slow);
         }
         Fate::Pass
     });
+}
+
+fn incarnations(lab: &mut Lab, set: impl Fn(&mut TcpConfig)) -> Result<Incarnations, Errno> {
+    const OLD: usize = 120_000;
+    const NEW: usize = 6_000;
+    /// The round trip: the first connection must be over before numbers have caught
+    /// up with it.
+    const NEAR: Duration = Duration::from_millis(20);
+    let (client, server) = lab.pair_with(&set);
+    for host in [&client, &server] {
+        lab.set_link(host, |link| link.delay = NEAR / 2);
+    }
+    let listener = server.listen(80)?;
+    let slow = Duration::from_millis(400);
+    slow_twin(lab, &client, OLD, slow);
     let began = lab.now();
     lab.quietly(
         "a connection carries 120,000 bytes; one segment has a slow twin",
@@ -112,12 +122,13 @@ fn incarnations(lab: &mut Lab, set: impl Fn(&mut TcpConfig)) -> Result<Incarnati
             let far = listener.accept()?;
             far.close_at_end();
             near.send(&[b'o'; OLD])?;
-            lab.wait(lab.rtt() * 7);
+            lab.wait(NEAR * 7);
             near.close();
-            lab.wait(lab.rtt() * 2);
+            lab.wait(NEAR * 2);
             Ok(())
         },
     )?;
+    let from = client.number();
     let twin = lab
         .record()
         .segments
@@ -138,7 +149,7 @@ fn incarnations(lab: &mut Lab, set: impl Fn(&mut TcpConfig)) -> Result<Incarnati
     };
     match client.connect_from(40_000, &listener) {
         Ok(near) => {
-            lab.wait(lab.rtt() * 3 / 2);
+            lab.wait(NEAR * 3 / 2);
             let far = listener.accept()?;
             near.send(&[b'n'; 1_000])?;
             let arrives = lab.now() + slow;
@@ -146,7 +157,7 @@ fn incarnations(lab: &mut Lab, set: impl Fn(&mut TcpConfig)) -> Result<Incarnati
                 lab.wait(Duration::from_millis(50));
             }
             near.send(&[b'n'; NEW - 1_000])?;
-            lab.wait(lab.rtt() * 4);
+            lab.wait(NEAR * 4);
             let read = far.receive()?;
             outcome.foreign = read.iter().filter(|byte| **byte == b'o').count();
             outcome.read = read.len();
@@ -248,7 +259,7 @@ fn two_msl(lab: &mut Lab) -> Played {
     let stay = since(came, over);
     lab.claim(
         "the repeated FIN starts 2 MSL anew",
-        is_about(stay, msl * 2, true),
+        is_two_msl(stay, msl),
         format!("{} from it on", ms(stay)),
     );
 
@@ -260,7 +271,7 @@ fn two_msl(lab: &mut Lab) -> Played {
         })?;
         lab.claim(
             format!("with the MSL of {name} TIME-WAIT lasts twice that"),
-            is_about(lasted, msl * 2, true),
+            is_two_msl(lasted, msl),
             ms(lasted),
         );
         rows.push([name.to_owned(), ms(msl), ms(lasted)]);
@@ -371,7 +382,7 @@ fn tw_reuse(lab: &mut Lab) -> Played {
     let strict = lab.host("strict client", Side::Left, |tcp| tcp.ports = ports);
     let server = lab.host("server", Side::Right, |_| {});
     let listener = server.listen(80)?;
-    for client in [&client, &strict] {
+    for client in [&strict, &client] {
         let count = usize::from(ports.last - ports.first) + 1;
         for _ in 0..count {
             use_once(lab, client, &listener)?;
