@@ -5,9 +5,12 @@ use crate::parameters::{LOSS_OF, MSL, RTT};
 use crate::record::Record;
 use crate::roles::Role;
 use crate::scenario::{KernelIs, Played, Scenario, Theme};
+use crate::socket::Connection;
+use crate::station::Errno;
 use crate::themes::{is_two_msl, listed, names, roles};
+use crate::wire::Fate;
 use ringmill_core::tcp::State;
-use ringmill_core::time::Duration;
+use ringmill_core::time::{Duration, Instant};
 
 pub(crate) const SCENARIOS: &[Scenario] =
     &[FOUR_WAY, HALF_CLOSE, SIMULTANEOUS_CLOSE, LAST_ACK_LOST];
@@ -35,8 +38,8 @@ const LAST_ACK_LOST: Scenario = Scenario {
     why: "Nobody acknowledges the last ACK, so its sender can't know whether it arrived. It \
           waits in TIME-WAIT; if the ACK was lost the other side sends its FIN again, gets \
           another ACK, and is done. Without TIME-WAIT there would be nobody who remembers the \
-          connection: the FIN would be answered by a RST, and the other application would be \
-          told of an error although everything had been delivered.",
+          connection: the FIN would be answered by a RST, as if something had gone wrong, or by \
+          nothing at all where a firewall drops that, and the other side would go on asking.",
     rfc: "RFC 9293 section 3.6.1",
     parameters: &[(RTT, "100ms"), (MSL, "30s"), (LOSS_OF, "last-ack")],
     kernel: None,
@@ -164,11 +167,67 @@ fn last_ack_lost(lab: &mut Lab) -> Played {
             ms(since.unwrap_or_default())
         ),
     );
+    without_time_wait(lab)
+}
+
+/// The same where TIME-WAIT is cut to nothing.
+fn without_time_wait(lab: &mut Lab) -> Played {
+    let (client, server) = lab.pair_with(|tcp| tcp.msl = Duration::ZERO);
+    let (c, s) = (client.number(), server.number());
+    let mut closed = Instant::ZERO;
+    lab.on_segments(move |segment| match segment.role {
+        Role::LastAck if segment.from == c => Fate::Lose,
+        Role::LastFin if segment.from == s && !segment.again => {
+            closed = segment.sent;
+            Fate::Pass
+        }
+        // The engine's record goes within a quarter of a second.
+        Role::LastFin if segment.from == s && segment.sent.since(closed) < FORGOTTEN => Fate::Lose,
+        _ => Fate::Pass,
+    });
+    lab.note("the same with TIME-WAIT cut to nothing");
+    let listener = server.listen(80)?;
+    let lose_last_ack = |lab: &mut Lab| -> Result<Connection, Errno> {
+        let far = lab.quietly("a connection opens, and the client closes it", |lab| {
+            let near = client.connect(&listener)?;
+            lab.settle();
+            let far = listener.accept()?;
+            near.close();
+            lab.settle();
+            Ok(far)
+        })?;
+        far.close();
+        lab.settle();
+        lab.wait(Duration::from_secs(3));
+        Ok(far)
+    };
+    let far = lose_last_ack(lab)?;
+    let resets = lab.record().sent(c, Role::Rst).count();
+    lab.claim(
+        "without TIME-WAIT nobody remembers: the FIN that comes again gets a RST",
+        resets == 1 && far.is(State::Closed),
+        format!("{resets} RST, server in {}", far.state()),
+    );
+    lab.note("and with a firewall in the way that lets no RST out");
+    lab.on_segments(move |segment| match segment.role {
+        Role::Rst if segment.from == c => Fate::Lose,
+        _ => Fate::Pass,
+    });
+    let far = lose_last_ack(lab)?;
+    let tries = lab.record().sent(s, Role::LastFin).count();
+    lab.claim(
+        "or the server stays in LAST-ACK, and tries again and again",
+        far.is(State::LastAck) && tries > 3,
+        format!("{} after 3 s, {tries} FINs in all", far.state()),
+    );
     Ok(())
 }
 
+/// By then a record whose TIME-WAIT is nothing has gone.
+const FORGOTTEN: Duration = Duration::from_millis(500);
+
 /// When a host's last socket was closed.
-fn ended(record: &Record, host: usize) -> Option<ringmill_core::time::Instant> {
+fn ended(record: &Record, host: usize) -> Option<Instant> {
     let last = record.changes(host).last();
     last.filter(|(_, change)| change.to == State::Closed)
         .map(|(at, _)| at)
