@@ -79,10 +79,9 @@ drop_reasons! {
     DataAfterClose = "data_after_close",
     /// For no connection, and the RSTs of this second are used up.
     ResetLimited = "reset_limited",
-    /// An ACK that brings back no cookie of ours, where one might come.
+    /// An ACK that brings back no cookie of ours, where one might come, or that came
+    /// before the first segment.
     BadCookie = "bad_cookie",
-    /// Of a handshake by cookie, and ahead of the segment that completes it.
-    BeforeHandshake = "before_handshake",
     /// The listener's SYN queue is full.
     SynQueueFull = "syn_queue_full",
     /// The listener's accept queue is full.
@@ -236,7 +235,7 @@ counters! {
         cookies_sent,
         /// Cookies that came back and opened a connection, if there was room for it.
         cookies_received,
-        /// ACKs whose cookie was forged, altered or too old.
+        /// ACKs whose cookie was forged, altered or too old, or came early.
         cookies_failed,
         /// SYNs whose data the peer took (RFC 7413).
         fast_open_active,

@@ -97,6 +97,11 @@ impl Observer {
         let Some(mut half) = self.halves.remove(flow) else {
             return Ok(());
         };
+        if header.flags.contains(Flags::SYN) && header.seq != half.iss {
+            // One of the other answers.
+            self.halves.insert(*flow, half);
+            return Ok(());
+        }
         let checked = match self.halves.get(&peer) {
             Some(other) => half.sends(seen, other),
             None => Ok(()),

@@ -275,8 +275,8 @@ impl Tcp {
                 self.fail_half_open(index);
                 self.open_by_cookie(cx, id, segment, offer)
             }
-            Err(NoCookie::Early) => Err(DropReason::BeforeHandshake),
-            Err(NoCookie::NoneSent | NoCookie::Forged) => {
+            Err(NoCookie::Other) => Err(DropReason::BadCookie),
+            Err(NoCookie::NoneSent | NoCookie::Stale) => {
                 self.shared
                     .send_reset(segment.key, segment.header.ack, None);
                 Err(DropReason::BadAck)

@@ -178,7 +178,9 @@ impl Tcp {
                 "an opening connection has a timer",
             )?;
         }
-        let Some(wait_ms) = tcb.deadline(now) else {
+        // Output sees to those that it has yet to look at.
+        let is_queued = tcb.is(TcbFlags::OUTPUT_QUEUED);
+        let Some(wait_ms) = tcb.deadline(now).filter(|_| !is_queued) else {
             return Ok(());
         };
         let latest = now + Duration::from_millis(u64::from(wait_ms)) + ROUNDING;

@@ -73,10 +73,11 @@ impl Tcp {
         match self.check_cookie(cx.now, id, segment) {
             Ok(offer) => self.open_by_cookie(cx, id, segment, offer),
             Err(NoCookie::NoneSent) => Err(self.shared.reset_stray(cx.now, segment)),
-            Err(NoCookie::Early) => Err(DropReason::BeforeHandshake),
-            Err(NoCookie::Forged) => {
+            Err(no_cookie) => {
                 self.shared.stats.cookies_failed += 1;
-                self.shared.reset_stray(cx.now, segment);
+                if no_cookie == NoCookie::Stale {
+                    self.shared.reset_stray(cx.now, segment);
+                }
                 Err(DropReason::BadCookie)
             }
         }
