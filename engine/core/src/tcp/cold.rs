@@ -107,6 +107,7 @@ impl Cold {
         self.rack = Rack::default();
         self.recovery = Recovery::default();
         self.growth = Growth::default();
+        self.small = None;
         self.reassembly_hint = None;
     }
 }

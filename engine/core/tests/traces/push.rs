@@ -129,3 +129,23 @@ fn nodelay_takes_the_cork_off_what_is_queued() {
     sends(&mut peer, 40, Ending::Push);
     peer.expects_nothing();
 }
+
+/// What one connection has out holds no other back: a cold part goes from one to
+/// the next.
+#[test]
+fn a_small_segment_of_another_connection_holds_nothing_back() {
+    let mut peer = Peer::new().listening();
+    for port in 4_000..4_016 {
+        (peer.port, peer.iss) = (port, None);
+        peer.sends(seg("S").win(65_535).mss(1_460));
+        peer.expects(seg("SA").ack(1));
+        peer.sends(seg("A").seq(1).ack(1));
+        // The gap is what a cold part is for, before anything is sent.
+        peer.sends(seg("A").seq(2).ack(1).data(b"b"));
+        peer.expects(seg("A").seq(1).ack(1));
+        peer.engine_sends(b"x");
+        peer.expects(seg("A").seq(1).ack(1).data(b"x"));
+        peer.sends(seg("A").seq(1).ack(2).data(b"a"));
+        peer.takes_all();
+    }
+}
