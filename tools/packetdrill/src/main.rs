@@ -9,6 +9,7 @@
 //! A script's own commands (sysctl, tc, ip, ethtool) would change this machine and
 //! not the engine: none of them is run.
 
+mod reasons;
 mod run;
 mod script;
 mod table;

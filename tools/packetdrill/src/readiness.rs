@@ -3,6 +3,7 @@
 use crate::descriptors::{Kind, State};
 use crate::errno::{Errno, Outcome};
 use crate::world::World;
+use ringmill_core::tcp::State as TcpState;
 use std::collections::BTreeMap;
 
 /// Bits of poll(2) and epoll(7), which have the same values.
@@ -71,16 +72,26 @@ impl World {
                 let own = self.send_buffer;
                 bits |= self.ask(|sockets| {
                     let readable = match sockets.receive(id) {
-                        Ok([]) => Readiness::IN | Readiness::READ_HANGUP,
                         Ok(_) => Readiness::IN,
                         Err(_) => 0,
                     };
+                    let is_ended = matches!(
+                        sockets.state(id),
+                        Some(
+                            TcpState::CloseWait
+                                | TcpState::Closing
+                                | TcpState::LastAck
+                                | TcpState::TimeWait
+                                | TcpState::Closed
+                        )
+                    );
+                    let hangup = Readiness::READ_HANGUP * u32::from(is_ended);
                     // As Linux: once a third of the buffer is free (sk_stream_is_writeable).
                     let limit = sockets.options(id).and_then(|options| options.send_buffer);
                     let limit = u64::from(limit.unwrap_or(own));
                     let queued = u64::from(sockets.unacknowledged(id));
                     let has_room = queued * 3 <= limit * 2;
-                    readable | if has_room { Readiness::OUT } else { 0 }
+                    readable | hangup | if has_room { Readiness::OUT } else { 0 }
                 });
             }
         }

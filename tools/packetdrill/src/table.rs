@@ -1,5 +1,6 @@
 //! The results as a table in Markdown.
 
+use crate::reasons;
 use crate::run::Version;
 use crate::script::Needs;
 use anyhow::Context as _;
@@ -89,7 +90,11 @@ pub(crate) fn write(file: &Path, rows: &[Row]) -> anyhow::Result<()> {
                 let _ = write!(text, " {word} |");
             }
             let mut failures = row.outcomes.iter().filter_map(|(_, o)| o.as_ref().err());
-            let why = failures.next().map_or(String::new(), |said| reason(said));
+            let why = failures.next().map_or(String::new(), |said| {
+                let known = reasons::of(&row.name);
+                let known = known.map_or(String::new(), |known| format!("{known}. "));
+                known + &reason(said)
+            });
             let _ = writeln!(text, " {why} |");
         }
     }
