@@ -10,7 +10,7 @@
 
 use crate::engine::Engine;
 use crate::fault::Fault;
-use crate::kernel::Far;
+use crate::kernel::{Far, KernelError};
 use crate::parameters::{RTT, Values};
 use crate::record::{Record, Segment, Shows, Side};
 use crate::roles::Role;
@@ -18,6 +18,7 @@ use crate::scenario::{Claim, KernelIs, Table};
 use crate::segment::Packet;
 use crate::socket::{Host, Stagehand};
 use crate::stage::Stage;
+use crate::station::Station;
 use crate::wire::{Fate, Middlebox};
 use ringmill_core::driver::link::Link;
 use ringmill_core::flow::FlowKey;
@@ -36,6 +37,8 @@ pub(crate) struct Lab {
     fault: Option<Fault>,
     /// The kernel, until it has entered, and whom it plays.
     far: Option<(Far, Side)>,
+    /// Why the kernel could not enter.
+    refused: Option<KernelError>,
     pub(crate) claims: Vec<Claim>,
     pub(crate) tables: Vec<Table>,
 }
@@ -54,6 +57,7 @@ impl Lab {
                 KernelIs::Client => (far, Side::Left),
                 KernelIs::Server => (far, Side::Right),
             }),
+            refused: None,
             claims: Vec::new(),
             tables: Vec::new(),
         }
@@ -114,32 +118,28 @@ impl Lab {
         if let Some(fault) = &self.fault {
             (fault.setting)(&mut tcp);
         }
-        let far = self.far.take_if(|(_, plays)| *plays == side);
-        if let Some((far, _)) = far {
-            let (kernel, mac) = match far.enter(address, &tcp) {
-                Ok(entered) => entered,
-                Err(error) => panic!("the kernel can't play: {error}"),
-            };
-            let place = (address, mac);
-            self.stage()
-                .enter(name, (side, "kernel"), place, link, Box::new(kernel));
-        } else {
-            let mac = MacAddress([2, 0, 0, 0, 0, station]);
-            let mut config = Config::new(mac, address, 24);
-            // What comes back through the wire must not need a second draw.
-            config.seed = 1_000 + u64::from(station);
-            config.tcp = tcp;
-            if let Some(ip) = second.map(Into::into) {
-                config
-                    .addresses
-                    .push(InterfaceAddress { ip, prefix_len: 24 });
+        let kernel = self.far.take_if(|(_, plays)| *plays == side);
+        let kernel = kernel.map(|(far, _)| far.enter(address, &tcp));
+        let (station, mac, tcp): (Box<dyn Station>, _, _) = match kernel {
+            Some(Ok((kernel, mac))) => (Box::new(kernel), mac, "kernel"),
+            other => {
+                // The run goes on without it, and ends with why.
+                self.refused = self.refused.take().or(other.and_then(Result::err));
+                let mac = MacAddress([2, 0, 0, 0, 0, station]);
+                let mut config = Config::new(mac, address, 24);
+                config.seed = 1_000 + u64::from(station);
+                config.tcp = tcp;
+                let second = second.map(|ip| InterfaceAddress {
+                    ip: ip.into(),
+                    prefix_len: 24,
+                });
+                config.addresses.extend(second);
+                let engine = Engine::new(config, self.now());
+                (Box::new(engine), mac, "engine")
             }
-            let now = self.stage().now();
-            let engine = Engine::new(config, now);
-            let place = (address, mac);
-            self.stage()
-                .enter(name, (side, "engine"), place, link, Box::new(engine));
-        }
+        };
+        self.stage()
+            .enter(name, (side, tcp), (address, mac), link, station);
         if number == 0
             && let Some(swallow) = self.fault.as_ref().and_then(|fault| fault.swallow)
         {
@@ -304,9 +304,10 @@ impl Lab {
         });
     }
 
-    /// Ends the run: what happened.
-    pub(crate) fn into_record(self) -> Record {
-        std::mem::take(&mut self.stage().record)
+    /// Ends the run: what happened, or why the kernel had no part in it.
+    pub(crate) fn into_record(self) -> Result<Record, KernelError> {
+        let record = std::mem::take(&mut self.stage().record);
+        self.refused.map_or(Ok(record), Err)
     }
 }
 

@@ -72,11 +72,7 @@ pub fn play(
     fault: Option<Fault>,
 ) -> Result<Outcome, PlayError> {
     let values = Values::new(scenario.name, scenario.parameters, parameters)?;
-    Ok(play_in(
-        scenario,
-        &values,
-        Lab::new(values.clone(), fault, None),
-    ))
+    play_in(scenario, &values, Lab::new(values.clone(), fault, None))
 }
 
 /// Plays a scenario in real time, the Linux kernel in the part of one host. It
@@ -88,24 +84,28 @@ pub fn play_with_kernel(
     let plays = scenario.kernel.ok_or(PlayError::NoKernel(scenario.name))?;
     let values = Values::new(scenario.name, scenario.parameters, parameters)?;
     let far = kernel::Far::open()?;
-    Ok(play_in(
+    play_in(
         scenario,
         &values,
         Lab::new(values.clone(), None, Some((far, plays))),
-    ))
+    )
 }
 
-fn play_in(scenario: &'static Scenario, values: &Values, mut lab: Lab) -> Outcome {
+fn play_in(
+    scenario: &'static Scenario,
+    values: &Values,
+    mut lab: Lab,
+) -> Result<Outcome, PlayError> {
     if let Err(errno) = (scenario.play)(&mut lab) {
         lab.claim("the script goes to its end", false, errno.to_string());
     }
-    Outcome {
+    Ok(Outcome {
         scenario,
         parameters: values.line(),
         claims: std::mem::take(&mut lab.claims),
         tables: std::mem::take(&mut lab.tables),
-        record: lab.into_record(),
-    }
+        record: lab.into_record()?,
+    })
 }
 
 /// The state machine as a drawing, with the path of a run in it.

@@ -110,7 +110,7 @@ impl Host {
         };
         let options: String = options
             .iter()
-            .map(|option| format!(", {option:?}"))
+            .map(|option| format!(", {}", spelled(*option)))
             .collect();
         let fd = self.call(
             |station, now| station.listen(now, listen),
@@ -233,7 +233,7 @@ impl Listener {
     pub(crate) fn set(&self, option: SocketOption) -> Outcome<()> {
         self.host.call(
             |station, now| station.set(now, self.fd, option),
-            |answer| format!("setsockopt({option:?}){}", failure(answer)),
+            |answer| format!("setsockopt({}){}", spelled(option), failure(answer)),
         )
     }
 
@@ -366,7 +366,7 @@ impl Connection {
     pub(crate) fn set(&self, option: SocketOption) -> Outcome<()> {
         self.host.call(
             |station, now| station.set(now, self.fd, option),
-            |answer| format!("setsockopt({option:?}){}", failure(answer)),
+            |answer| format!("setsockopt({}){}", spelled(option), failure(answer)),
         )
     }
 
@@ -404,6 +404,28 @@ impl Connection {
 
     pub(crate) fn is(&self, state: State) -> bool {
         self.state() == state
+    }
+}
+
+/// An option as setsockopt knows it.
+fn spelled(option: SocketOption) -> String {
+    let on = |name: &str, on: bool| format!("{name} {}", if on { "on" } else { "off" });
+    let long = |name: &str, length: Duration| format!("{name} {} s", length.as_secs_f64());
+    match option {
+        SocketOption::NoDelay(is_on) => on("TCP_NODELAY", is_on),
+        SocketOption::QuickAck(is_on) => on("TCP_QUICKACK", is_on),
+        SocketOption::ReuseAddress(is_on) => on("SO_REUSEADDR", is_on),
+        SocketOption::KeepAlive(is_on) => on("SO_KEEPALIVE", is_on),
+        SocketOption::KeepIdle(length) => long("TCP_KEEPIDLE", length),
+        SocketOption::KeepInterval(length) => long("TCP_KEEPINTVL", length),
+        SocketOption::KeepCount(count) => format!("TCP_KEEPCNT {count}"),
+        SocketOption::Linger(Some(length)) => long("SO_LINGER", length),
+        SocketOption::Linger(None) => on("SO_LINGER", false),
+        SocketOption::SendBuffer(bytes) => format!("SO_SNDBUF {bytes}"),
+        SocketOption::ReceiveBuffer(bytes) => format!("SO_RCVBUF {bytes}"),
+        SocketOption::SynCount(count) => format!("TCP_SYNCNT {count}"),
+        SocketOption::Ttl(ttl) => format!("IP_TTL {ttl}"),
+        other => format!("{other:?}"),
     }
 }
 

@@ -319,7 +319,7 @@ fn arrows_that_cross(svg: &mut Svg, record: &Record, places: &[Place]) {
             // It came from somewhere outside of the picture.
             (None, Some(comes)) => {
                 let end = at(to, comes.y);
-                let reach = if to == 0 { 130.0 } else { -130.0 };
+                let reach = if to == 0 { 270.0 } else { -270.0 };
                 arrow(
                     svg,
                     record,

@@ -4,7 +4,7 @@ use crate::lab::{Lab, ms};
 use crate::parameters::{BANDWIDTH, BUFFER, RTT};
 use crate::scenario::{Played, Scenario, Theme};
 use crate::station::Errno;
-use crate::themes::bytes;
+use crate::themes::{bytes, connected};
 use ringmill_core::sockets::{REFERENCED_MAX, SocketOption};
 use ringmill_core::time::Duration;
 
@@ -32,7 +32,29 @@ const SLIDING_WINDOW: Scenario = Scenario {
 /// The least that SO_RCVBUF can be: one full segment fits, and no second one.
 const ONE_SEGMENT: u32 = 2_048;
 
+/// A few round trips with a window of so many bytes, for all to see.
+fn shown(lab: &mut Lab, line: &str, window: u32) -> Played {
+    let (client, server) = lab.pair_with(|tcp| tcp.receive_buffer = window);
+    let options = [SocketOption::QuickAck(true)];
+    let (near, far) = lab.quietly(line, |lab| connected(lab, &client, &server, &options))?;
+    far.close_at_end();
+    near.send(&[1; 12 * 1_448])?;
+    lab.wait(lab.rtt() * 3);
+    lab.quietly("and so on", |lab| {
+        lab.wait(lab.rtt() * 30);
+        near.close();
+        lab.wait(lab.rtt() * 3);
+    });
+    Ok(())
+}
+
 fn sliding_window(lab: &mut Lab) -> Played {
+    shown(
+        lab,
+        "a connection whose window has room for one segment",
+        ONE_SEGMENT,
+    )?;
+    shown(lab, "one whose window has room for four", 4 * 1_448)?;
     let size = bytes(lab.values().number(BUFFER));
     let mut rows = Vec::new();
     let mut is_so = true;
