@@ -43,6 +43,11 @@ pub(crate) struct Lab {
     pub(crate) tables: Vec<Table>,
 }
 
+/// The engine's timers are as coarse, and rounded twice.
+const MILLISECOND: Duration = Duration::from_millis(2);
+/// A busy machine may keep a process waiting for so long.
+const SCHEDULER: Duration = Duration::from_millis(60);
+
 /// The round trip where a scenario has no parameter for it.
 const RTT_DEFAULT: Duration = Duration::from_millis(100);
 
@@ -296,6 +301,30 @@ impl Lab {
         });
     }
 
+    /// A measured time is what it should be, but for the engine's millisecond; on a
+    /// real machine also for what its scheduler takes.
+    pub(crate) fn is_about(&self, measured: Duration, expected: Duration) -> bool {
+        self.is_within(measured, expected, MILLISECOND)
+    }
+
+    /// The same where looking takes time too, or a coarse timer is in it.
+    pub(crate) fn is_roughly(&self, measured: Duration, expected: Duration) -> bool {
+        self.is_within(
+            measured,
+            expected,
+            Duration::from_millis(15) + expected / 20,
+        )
+    }
+
+    fn is_within(&self, measured: Duration, expected: Duration, late: Duration) -> bool {
+        let scheduler = if self.has_kernel() {
+            SCHEDULER
+        } else {
+            Duration::ZERO
+        };
+        measured + MILLISECOND >= expected && measured <= expected + late + scheduler
+    }
+
     /// A table of figures.
     pub(crate) fn table<const N: usize>(&mut self, head: [&str; N], rows: Vec<[String; N]>) {
         self.tables.push(Table {
@@ -314,15 +343,4 @@ impl Lab {
 /// A length of time, as people read it.
 pub(crate) fn ms(length: Duration) -> String {
     crate::picture::time(length)
-}
-
-/// A measured time is what it should be: exactly in virtual time but for the
-/// engine's millisecond; on a real machine with what its scheduler takes.
-pub(crate) fn is_about(measured: Duration, expected: Duration, is_real: bool) -> bool {
-    let more = if is_real {
-        Duration::from_millis(15) + expected / 20
-    } else {
-        Duration::from_millis(2)
-    };
-    measured + Duration::from_millis(2) >= expected && measured <= expected + more
 }

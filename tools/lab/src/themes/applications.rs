@@ -1,7 +1,8 @@
 //! Local ports, and what connections cost an application.
 
-use crate::lab::{Lab, is_about, ms};
+use crate::lab::{Lab, ms};
 use crate::parameters::{COUNT, IDLE, PORTS, RTT};
+use crate::roles::Role;
 use crate::scenario::{KernelIs, Played, Scenario, Theme};
 use crate::socket::{Connection, Host, Listener, is_refused, said};
 use crate::station::Errno;
@@ -232,7 +233,9 @@ fn pool(lab: &mut Lab) -> Played {
     );
     lab.claim(
         "a request takes two round trips with a connection of its own, and one from the pool",
-        is_about(each.latency, lab.rtt() * 2, true) && is_about(one.latency, lab.rtt(), true),
+        each.latency > one.latency
+            && lab.is_roughly(each.latency, lab.rtt() * 2)
+            && lab.is_roughly(one.latency, lab.rtt()),
         format!("{} against {}", ms(each.latency), ms(one.latency)),
     );
     lab.claim(
@@ -310,13 +313,23 @@ fn http_keepalive(lab: &mut Lab) -> Played {
     for _ in 0..count {
         request(lab, &near, KEEP)?;
     }
-    let last = lab.now();
     lab.until(idle * 2, || near.is(State::CloseWait));
-    let (state, took) = (near.state(), lab.now().since(last));
+    let state = near.state();
+    let record = lab.record();
+    let requests = record.sent(client.number(), Role::Data);
+    let heard = requests.filter_map(|request| request.arrived).max();
+    let closed = record
+        .sent(server.number(), Role::Fin)
+        .map(|fin| fin.sent)
+        .max();
+    let waited = heard.zip(closed).map(|(heard, closed)| closed.since(heard));
+    drop(record);
     lab.claim(
         "on: one connection carries them all, and the server closes it when it was idle",
-        state == State::CloseWait && is_about(took, idle, true),
-        format!("after {} without a request", ms(took)),
+        state == State::CloseWait && waited.is_some_and(|waited| lab.is_roughly(waited, idle)),
+        waited.map_or("it does not".to_owned(), |waited| {
+            format!("after {} without a request", ms(waited))
+        }),
     );
     let end = near.receive()?;
     near.close();

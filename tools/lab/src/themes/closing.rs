@@ -1,6 +1,6 @@
 //! Closing: four segments, three, or a half.
 
-use crate::lab::{Lab, is_about, ms};
+use crate::lab::{Lab, ms};
 use crate::parameters::{LOSS_OF, MSL, RTT};
 use crate::record::Record;
 use crate::roles::Role;
@@ -275,7 +275,7 @@ fn half_close(lab: &mut Lab) -> Played {
         .map(|fin| fin.sent);
     lab.claim(
         "shutdown sends the FIN at once, though another descriptor holds the connection",
-        fin.is_some_and(|fin| is_about(fin.since(at), Duration::ZERO, lab.has_kernel())),
+        fin.is_some_and(|fin| lab.is_about(fin.since(at), Duration::ZERO)),
         fin.map_or("no FIN".to_owned(), |fin| {
             format!("after {}", ms(fin.since(at)))
         }),

@@ -1,6 +1,6 @@
 //! Endings: peers and applications that do not play along.
 
-use crate::lab::{Lab, is_about, ms};
+use crate::lab::{Lab, ms};
 use crate::parameters::{COUNT, IDLE, RTT};
 use crate::roles::Role;
 use crate::scenario::{KernelIs, Played, Scenario, Theme};
@@ -95,7 +95,7 @@ fn fin_wait_2(lab: &mut Lab) -> Played {
     let stay = lab.record().stay(client.number(), State::FinWait2);
     lab.claim(
         "FIN-WAIT-2 ends by its timeout",
-        stay.is_some_and(|stay| is_about(stay, length, false)) && near.is(State::Closed),
+        stay.is_some_and(|stay| lab.is_about(stay, length)) && near.is(State::Closed),
         stay.map_or("it does not".to_owned(), |stay| {
             format!("after {}", ms(stay))
         }),
@@ -220,7 +220,7 @@ fn linger(lab: &mut Lab) -> Played {
     let (ended, took) = (near.ended(), lab.now().since(at));
     lab.claim(
         "or that it was not, when the time is over",
-        matches!(ended, Some(Err(_))) && is_about(took, Duration::from_secs(1), true),
+        matches!(ended, Some(Err(_))) && lab.is_roughly(took, Duration::from_secs(1)),
         format!(
             "{} after {}",
             ended.as_ref().map_or("nothing".to_owned(), said),

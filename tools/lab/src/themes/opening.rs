@@ -81,7 +81,7 @@ fn handshake(lab: &mut Lab) -> Played {
     let took = connected.map(|at| at.since(began)).unwrap_or_default();
     lab.claim(
         "connect takes one round trip",
-        crate::lab::is_about(took, lab.rtt(), lab.has_kernel()),
+        lab.is_about(took, lab.rtt()),
         format!("{} at a round trip of {}", ms(took), ms(lab.rtt())),
     );
     Ok(())

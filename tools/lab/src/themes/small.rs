@@ -1,6 +1,6 @@
 //! Small segments, and silence.
 
-use crate::lab::{Lab, is_about, ms};
+use crate::lab::{Lab, ms};
 use crate::parameters::{COUNT, IDLE, RTT};
 use crate::roles::Role;
 use crate::scenario::{Played, Scenario, Theme};
@@ -50,7 +50,7 @@ fn nagle(lab: &mut Lab) -> Played {
     );
     lab.claim(
         "without it each write is a segment, and arrives half a round trip later",
-        without.segments >= count as u64 && is_about(without.most, lab.rtt() / 2, false),
+        without.segments >= count as u64 && lab.is_about(without.most, lab.rtt() / 2),
         format!("{} at most", ms(without.most)),
     );
     lab.claim(
@@ -176,7 +176,7 @@ fn nodelay(lab: &mut Lab) -> Played {
     );
     lab.claim(
         "with TCP_NODELAY, or with one write, it takes one round trip",
-        is_about(quick, lab.rtt(), true),
+        lab.is_roughly(quick, lab.rtt()),
         ms(quick),
     );
     lab.table(["request of 100 bytes", "answered after"], rows);
