@@ -186,7 +186,7 @@ pub(crate) struct LabArguments {
     /// The scenario, or `states` for the state machine; none lists all.
     pub(crate) name: Option<String>,
     /// Run all of them, a line each.
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with_all = ["name", "svg", "html", "json", "pcap", "path"])]
     pub(crate) all: bool,
     /// Against the Linux kernel, over a veth pair, in real time: needs root.
     #[arg(long)]

@@ -9,7 +9,11 @@ use std::fs::{self, File};
 use std::path::Path;
 
 pub(crate) fn run(arguments: &LabArguments) -> anyhow::Result<Exit> {
-    match arguments.name.as_deref() {
+    let name = arguments.name.as_deref();
+    if arguments.path.is_some() && name != Some("states") {
+        return Err(Failure::usage("--path goes with `ringmill lab states`"));
+    }
+    match name {
         _ if arguments.all => all(arguments),
         None => exit::print(&list()),
         Some("states") => states(arguments),

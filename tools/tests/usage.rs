@@ -81,6 +81,8 @@ fn arguments_that_make_no_sense_are_named_with_the_remedy() {
         (vec!["lab", "handshake", "--mls", "30s"], "--mls"),
         (vec!["lab", "isn", "--count", "many"], "it must be a number"),
         (vec!["lab", "isn", "--veth"], "no part for the kernel"),
+        (vec!["lab", "isn", "--path", "isn"], "ringmill lab states"),
+        (vec!["lab", "--all", "--svg", "a.svg"], "--svg"),
     ] {
         let (status, message) = refused(&arguments);
         assert_eq!(status, USAGE, "{arguments:?}: {message}");

@@ -252,7 +252,7 @@ impl Station for Engine {
             ConnectError::AddressNotAvailable => Errno::AddressNotAvailable,
             ConnectError::AddressInUse => Errno::AddressInUse,
             ConnectError::NoBuffers => Errno::NoBuffers,
-            ConnectError::InvalidAddress => Errno::Unreachable,
+            ConnectError::InvalidAddress => Errno::Invalid,
         })?;
         Ok(self.open(File::Connection(opened)))
     }
@@ -400,7 +400,7 @@ fn listen_errno(error: ListenError) -> Errno {
 fn option_errno(error: OptionError) -> Errno {
     match error {
         OptionError::BadDescriptor => Errno::BadDescriptor,
-        OptionError::Invalid => Errno::Other(22),
+        OptionError::Invalid => Errno::Invalid,
         OptionError::NoBuffers => Errno::NoBuffers,
     }
 }

@@ -216,6 +216,7 @@ fn errno(error: &io::Error) -> Errno {
         Some(libc::EPIPE) => Errno::BrokenPipe,
         Some(libc::ECONNREFUSED) => Errno::ConnectionRefused,
         Some(libc::ECONNRESET) => Errno::ConnectionReset,
+        Some(libc::EINVAL) => Errno::Invalid,
         Some(libc::ENOBUFS) => Errno::NoBuffers,
         Some(libc::ETIMEDOUT) => Errno::TimedOut,
         Some(libc::EHOSTUNREACH) => Errno::Unreachable,

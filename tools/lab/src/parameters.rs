@@ -27,16 +27,16 @@ macro_rules! parameters {
 }
 
 parameters! {
-    RTT = "rtt" "TIME" "The round-trip time of the wire.",
-    MSL = "msl" "TIME" "The maximum segment lifetime; TIME-WAIT is twice as long.",
-    LOSS_OF = "loss-of" "SEGMENT" "The segment that the wire loses: syn, syn-ack, handshake-ack, data, fin, ack-of-fin, last-fin, last-ack.",
-    PORTS = "ports" "FIRST-LAST" "The local ports that connect may choose from.",
-    BACKLOG = "backlog" "N" "Connections that may wait to be accepted.",
-    COUNT = "count" "N" "How many: connections, requests, writes or samples.",
-    BUFFER = "buffer" "BYTES" "The size of the buffer.",
-    BANDWIDTH = "bandwidth" "BITS" "Bits a second that the wire carries.",
-    IDLE = "idle" "TIME" "How long silence may last.",
-    POLICY = "policy" "WHICH" "What becomes of a handshake that finds the queue full: ignore or reset.",
+    RTT = "rtt" "TIME" "The round-trip time of the wire",
+    MSL = "msl" "TIME" "The maximum segment lifetime; TIME-WAIT is twice as long",
+    LOSS_OF = "loss-of" "SEGMENT" "The segment that the wire loses: syn, syn-ack, handshake-ack, data, fin, ack-of-fin, last-fin, last-ack",
+    PORTS = "ports" "FIRST-LAST" "The local ports that connect may choose from",
+    BACKLOG = "backlog" "N" "Connections that may wait to be accepted",
+    COUNT = "count" "N" "How many: connections, requests, writes or samples",
+    BUFFER = "buffer" "BYTES" "The size of the buffer",
+    BANDWIDTH = "bandwidth" "BITS" "Bits a second that the wire carries",
+    IDLE = "idle" "TIME" "How long silence may last",
+    POLICY = "policy" "WHICH" "What becomes of a handshake that finds the queue full: ignore or reset",
 }
 
 /// Default values of a scenario's parameters.
