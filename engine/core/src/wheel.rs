@@ -23,16 +23,21 @@ const SENTINELS: usize = LEVELS * SLOTS + 1;
 #[expect(clippy::cast_possible_truncation, reason = "448")]
 const DUE: u32 = (LEVELS * SLOTS) as u32;
 const LAST_TICK: u64 = (1 << (6 * LEVELS)) - 1;
+/// How far ahead a node can lie: 24 days of milliseconds.
+const FURTHEST: u64 = (1 << 31) - 1;
 
+/// Twelve bytes, since each connection has one, whether it is in use or not.
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    tick: u64,
+    /// Modulo 2^32: no node is further away from now than half of that.
+    tick: u32,
     previous: u32,
     /// Itself when the node is in no list.
     next: u32,
 }
 
-/// The wheel. Times are rounded up to a tick, so nothing fires early.
+/// The wheel. Times are rounded up to a tick, so nothing fires early but what is more
+/// than 2^31 ticks away: that fires then.
 #[derive(Debug)]
 pub struct Wheel {
     tick_nanos: u64,
@@ -44,14 +49,15 @@ pub struct Wheel {
 }
 
 impl Wheel {
-    /// An empty wheel whose time is `now`.
-    pub fn new(tick: Duration, now: Instant) -> Wheel {
+    /// An empty wheel whose time is `now`, for ids below `ids`. Address space is
+    /// reserved for these, and memory taken as they are first used.
+    pub fn new(tick: Duration, now: Instant, ids: usize) -> Wheel {
         let tick_nanos = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
         let mut wheel = Wheel {
             tick_nanos,
             elapsed: now.as_nanos() / tick_nanos,
             occupied: [0; LEVELS],
-            nodes: Vec::new(),
+            nodes: Vec::with_capacity(SENTINELS + ids),
             len: 0,
         };
         wheel.grow_to(SENTINELS);
@@ -83,9 +89,10 @@ impl Wheel {
         if !self.unlink(node) {
             self.len += 1;
         }
-        let tick = at.as_nanos().div_ceil(self.tick_nanos).min(LAST_TICK);
-        self.nodes[node as usize].tick = tick;
-        self.place(node, tick);
+        let furthest = LAST_TICK.min(self.elapsed + FURTHEST);
+        let tick = at.as_nanos().div_ceil(self.tick_nanos).min(furthest);
+        // One that is due already lies in no slot, so when it was due is not needed.
+        self.place(node, tick.max(self.elapsed));
     }
 
     /// Takes `id` out; false if it was not scheduled.
@@ -100,7 +107,17 @@ impl Wheel {
     pub fn scheduled_at(&self, id: u32) -> Option<Instant> {
         let at = Wheel::node_of(id);
         let node = self.nodes.get(at as usize)?;
-        (node.next != at).then(|| self.instant(node.tick))
+        (node.next != at).then(|| self.instant(self.tick_of(node)))
+    }
+
+    /// The tick of a node, from its lower half.
+    fn tick_of(&self, node: &Node) -> u64 {
+        let behind = low(self.elapsed).wrapping_sub(node.tick);
+        if behind < 1 << 31 {
+            self.elapsed.saturating_sub(u64::from(behind))
+        } else {
+            self.elapsed + u64::from(behind.wrapping_neg())
+        }
     }
 
     /// The next id whose time has come. One at a time, so that the caller bounds
@@ -169,12 +186,13 @@ impl Wheel {
                 return;
             }
             self.unlink(node);
-            let tick = self.nodes[node as usize].tick;
+            let tick = self.tick_of(&self.nodes[node as usize]);
             self.place(node, tick);
         }
     }
 
     fn place(&mut self, node: u32, tick: u64) {
+        self.nodes[node as usize].tick = low(tick);
         if tick <= self.elapsed {
             return self.link(node, DUE);
         }
@@ -213,6 +231,11 @@ impl Wheel {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
+fn low(tick: u64) -> u32 {
+    tick as u32
+}
+
 fn sentinel(level: usize, slot: usize) -> u32 {
     u32::try_from(level * SLOTS + slot).unwrap_or(DUE)
 }
@@ -233,8 +256,8 @@ mod tests {
     }
 
     fn op() -> impl Strategy<Value = Op> {
-        // Lengths from microseconds to years: every level is used.
-        let nanos = (0u32..58, any::<u64>()).prop_map(|(bits, n)| n & ((1 << bits) - 1));
+        // Lengths from microseconds to weeks: as far as a node can lie ahead.
+        let nanos = (0u32..50, any::<u64>()).prop_map(|(bits, n)| n & ((1 << bits) - 1));
         prop_oneof![
             3 => (0u32..24, nanos.clone()).prop_map(|(id, after)| Op::Schedule(id, after)),
             1 => (0u32..24).prop_map(Op::Cancel),
@@ -247,7 +270,7 @@ mod tests {
         #[test]
         fn agrees_with_a_sorted_map(ops in prop::collection::vec(op(), 1..80)) {
             let mut now = Instant::from_millis(123);
-            let mut wheel = Wheel::new(TICK, now);
+            let mut wheel = Wheel::new(TICK, now, 0);
             let mut model: BTreeMap<u32, Instant> = BTreeMap::new();
             for op in ops {
                 match op {
@@ -279,7 +302,7 @@ mod tests {
 
     #[test]
     fn sleeping_until_the_bound_always_gets_there() {
-        let mut wheel = Wheel::new(TICK, Instant::ZERO);
+        let mut wheel = Wheel::new(TICK, Instant::ZERO, 0);
         wheel.schedule(3, Instant::from_millis(3_600_000));
         let mut wakes = 0;
         while let Some(at) = wheel.next_deadline() {
@@ -291,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_due_come_in_the_order_of_their_ticks() {
-        let mut wheel = Wheel::new(TICK, Instant::ZERO);
+        let mut wheel = Wheel::new(TICK, Instant::ZERO, 0);
         for id in 0..200 {
             wheel.schedule(id, Instant::from_millis(u64::from(id * 7_919 % 5_003)));
         }

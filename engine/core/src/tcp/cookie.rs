@@ -52,21 +52,29 @@ pub(crate) struct Extras {
 impl Extras {
     const BITS: u32 = 6;
     const MASK: u32 = (1 << Extras::BITS) - 1;
-    const NO_SCALE: u32 = 0xf;
-    const SACK: u32 = 1 << 4;
-    const ECN: u32 = 1 << 5;
+    const NO_SCALE: u8 = 0xf;
+    const SACK: u8 = 1 << 4;
+    const ECN: u8 = 1 << 5;
 
-    fn bits(self) -> u32 {
-        let scale = self.window_scale.map_or(Extras::NO_SCALE, u32::from);
+    /// The low six bits say it all.
+    pub(super) fn bits(self) -> u8 {
+        let scale = self
+            .window_scale
+            .map_or(Extras::NO_SCALE, |scale| scale.min(14));
         let sack = if self.sack_permitted { Extras::SACK } else { 0 };
         let ecn = if self.ecn { Extras::ECN } else { 0 };
         scale | sack | ecn
     }
 
-    fn from_bits(bits: u32) -> Extras {
-        let scale = u8::try_from(bits & Extras::NO_SCALE).ok();
+    /// The bits that a timestamp ends in.
+    fn bits_of(timestamp: u32) -> u8 {
+        u8::try_from(timestamp & Extras::MASK).unwrap_or(0)
+    }
+
+    /// Of the low six bits; the rest may be anything.
+    pub(super) fn from_bits(bits: u8) -> Extras {
         Extras {
-            window_scale: scale.filter(|&scale| scale <= 14),
+            window_scale: Some(bits & Extras::NO_SCALE).filter(|&scale| scale <= 14),
             sack_permitted: bits & Extras::SACK != 0,
             ecn: bits & Extras::ECN != 0,
         }
@@ -75,7 +83,7 @@ impl Extras {
     /// The latest value of the timestamp clock, not after `clock`, that ends in
     /// these: a later segment's value is never before it.
     pub(crate) fn stamp(self, clock: u32) -> u32 {
-        let stamped = clock & !Extras::MASK | self.bits();
+        let stamped = clock & !Extras::MASK | u32::from(self.bits());
         if Seq(stamped).follows(Seq(clock)) {
             stamped.wrapping_sub(1 << Extras::BITS)
         } else {
@@ -129,7 +137,7 @@ impl CookieJar {
             return Err(NoCookie::Stale);
         }
         let mss_index = cookie.0 >> 24 & 7;
-        let extras = echo.map(|echo| echo & Extras::MASK);
+        let extras = echo.map(Extras::bits_of);
         let slot = slot.wrapping_sub(age);
         if self.cookie(slot, key, irs, mss_index, extras) != cookie {
             return Err(NoCookie::Other);
@@ -146,10 +154,10 @@ impl CookieJar {
         key: &FlowKey,
         irs: Seq,
         mss_index: u32,
-        extras: Option<u32>,
+        extras: Option<u8>,
     ) -> Seq {
         // No offer of extras is told from every offer.
-        let facts = mss_index | extras.map_or(1 << 31, |bits| bits << 3);
+        let facts = mss_index | extras.map_or(1 << 31, |bits| u32::from(bits) << 3);
         let hash = self.0.hash_with(key, [irs.0, slot, facts]);
         Seq((slot & 0x1f) << 27 | mss_index << 24 | upper(hash) & 0xff_ffff)
     }

@@ -1,11 +1,12 @@
 //! The SYN queue: passive opens between their SYN and the ACK of ours (RFC 9293
-//! section 3.10.7.4, SYN-RECEIVED), 64 bytes each.
+//! section 3.10.7.4, SYN-RECEIVED), 48 bytes each and 12 for its timer.
 //!
 //! A passive open has no control block before its handshake is complete, and a
 //! listener no more records than its bound, so a flood of SYNs costs bounded,
 //! small memory. Past the bound cookies carry the handshake (RFC 4987).
 
 use super::connect::Opening;
+use super::cookie::Extras;
 use super::cookie::NoCookie;
 use super::input::{is_acceptable, micros};
 use super::options::{AcceptOverflow, SynCookies};
@@ -23,6 +24,7 @@ use crate::stats::DropReason;
 use crate::time::{Duration, Instant};
 use crate::wheel::Wheel;
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
+use std::num::NonZeroU16;
 
 /// A passive open between its SYN and the ACK of ours.
 #[derive(Debug)]
@@ -32,23 +34,87 @@ pub(crate) struct HalfOpen {
     pub(super) settings: SettingsId,
     pub(super) irs: Seq,
     pub(super) iss: Seq,
-    /// TSval of the SYN, when it had one and we use timestamps.
-    pub(super) ts_recent: Option<u32>,
+    /// TSval of the SYN, where `offered` has it.
+    ts_value: u32,
     pub(super) sent_us: u32,
     pub(super) window: u16,
-    pub(super) mss: Option<u16>,
-    pub(super) window_scale: Option<u8>,
-    pub(super) sack_permitted: bool,
-    pub(super) ecn: bool,
-    /// The handshake is complete but for data (TCP_DEFER_ACCEPT).
-    pub(super) acked: bool,
-    /// The SYN-ACK is to give a Fast Open cookie.
-    pub(super) owes_cookie: bool,
+    /// What the SYN offers, or what one takes that offers none.
+    mss: NonZeroU16,
     pub(super) listener: ListenerId,
     pub(super) retransmits: u8,
+    offered: Offered,
 }
 
-const _: () = assert!(size_of::<Option<HalfOpen>>() <= 64);
+const _: () = assert!(Slab::<HalfOpen>::ENTRY_LEN == 48);
+
+/// The rest of what a SYN offered, in a byte: that of [`Extras`], and
+#[derive(Clone, Copy, Debug)]
+struct Offered(u8);
+
+impl Offered {
+    /// timestamps, where we use them;
+    const TIMESTAMPS: u8 = 1 << 6;
+    /// and that the SYN-ACK is to give a Fast Open cookie.
+    const COOKIE: u8 = 1 << 7;
+
+    fn extras(self) -> Extras {
+        Extras::from_bits(self.0)
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+}
+
+/// What a SYN said, or a cookie in its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Syn {
+    pub(super) irs: Seq,
+    pub(super) iss: Seq,
+    /// TSval, when it had one and we use timestamps.
+    pub(super) ts_recent: Option<u32>,
+    pub(super) window: u16,
+    pub(super) mss: u16,
+    pub(super) extras: Extras,
+}
+
+impl HalfOpen {
+    /// The record of a SYN that came `now`.
+    pub(super) fn new(
+        now: Instant,
+        key: FlowKey,
+        listener: ListenerId,
+        settings: SettingsId,
+        syn: Syn,
+    ) -> HalfOpen {
+        let timestamps = syn.ts_recent.map_or(0, |_| Offered::TIMESTAMPS);
+        HalfOpen {
+            key,
+            settings,
+            irs: syn.irs,
+            iss: syn.iss,
+            ts_value: syn.ts_recent.unwrap_or(0),
+            sent_us: micros(now),
+            window: syn.window,
+            mss: NonZeroU16::new(syn.mss).unwrap_or(NonZeroU16::MIN),
+            listener,
+            retransmits: 0,
+            offered: Offered(syn.extras.bits() | timestamps),
+        }
+    }
+
+    fn ts_recent(&self) -> Option<u32> {
+        let has = self.offered.has(Offered::TIMESTAMPS);
+        has.then_some(self.ts_value)
+    }
+
+    /// The SYN-ACK is to give a cookie, which is owed no longer.
+    fn take_owed_cookie(&mut self) -> bool {
+        let owes = self.offered.has(Offered::COOKIE);
+        self.offered.0 &= !Offered::COOKIE;
+        owes
+    }
+}
 
 /// The half-open records of all listeners of a shard.
 #[derive(Debug)]
@@ -61,7 +127,7 @@ impl SynQueue {
     pub(crate) fn new(limit: usize, now: Instant) -> SynQueue {
         SynQueue {
             records: Slab::new(limit),
-            wheel: Wheel::new(Duration::from_millis(16), now),
+            wheel: Wheel::new(Duration::from_millis(16), now, limit),
         }
     }
 
@@ -134,27 +200,25 @@ impl Tcp {
         let Some(Some(listener)) = self.listeners.get_mut(at) else {
             return Err(DropReason::NoListener);
         };
-        let record = HalfOpen {
-            key,
-            settings: self.shared.settings.share(&listener.settings),
+        let options = &header.options;
+        let timestamps = options.timestamps.filter(|_| self.shared.config.timestamps);
+        let syn = Syn {
             irs: header.seq,
             iss: self.shared.iss.iss(cx.now, &key),
-            ts_recent: header
-                .options
-                .timestamps
-                .filter(|_| self.shared.config.timestamps)
-                .map(|t| t.value),
-            sent_us: micros(cx.now),
+            ts_recent: timestamps.map(|timestamps| timestamps.value),
             window: header.window,
-            mss: header.options.mss,
-            window_scale: header.options.window_scale,
-            sack_permitted: header.options.sack_permitted,
-            ecn: self.shared.accepts_ecn(header.flags),
-            acked: false,
-            owes_cookie: self.shared.owes_cookie(cx.now, &listener.settings, segment),
-            listener: id,
-            retransmits: 0,
+            mss: self.shared.offered_mss(&key, options.mss),
+            extras: Extras {
+                window_scale: options.window_scale,
+                sack_permitted: options.sack_permitted,
+                ecn: self.shared.accepts_ecn(header.flags),
+            },
         };
+        let settings = self.shared.settings.share(&listener.settings);
+        let mut record = HalfOpen::new(cx.now, key, id, settings, syn);
+        if self.shared.owes_cookie(cx.now, &listener.settings, segment) {
+            record.offered.0 |= Offered::COOKIE;
+        }
         let index = match self.half_open.records.insert(record) {
             Ok(index) => index,
             Err(record) => {
@@ -181,20 +245,21 @@ impl Tcp {
         };
         // Once: something on the way may have dropped it for that (RFC 7413 section
         // 4.2.2).
-        let owes_cookie = std::mem::take(&mut record.owes_cookie);
+        let owes_cookie = record.take_owed_cookie();
         let offer = self.shared.syn_options(now, &record.key, &record.settings);
+        let extras = record.offered.extras();
         let options = Options {
             mss: offer.mss,
-            window_scale: record.window_scale.and(offer.window_scale),
+            window_scale: extras.window_scale.and(offer.window_scale),
             timestamps: record
-                .ts_recent
+                .ts_recent()
                 .map(|echo| self.shared.timestamps(now, echo)),
-            sack_permitted: record.sack_permitted && offer.sack_permitted,
+            sack_permitted: extras.sack_permitted && offer.sack_permitted,
             fast_open: owes_cookie.then(|| self.shared.fast_open.issuer.bake(now, &record.key)),
             order: offer.order,
             ..Options::default()
         };
-        let ecn = if record.ecn { Flags::ECE } else { Flags(0) };
+        let ecn = if extras.ecn { Flags::ECE } else { Flags(0) };
         let syn_ack = header(
             record.key,
             Flags::SYN | Flags::ACK | ecn,
@@ -248,7 +313,7 @@ impl Tcp {
             let id = record.listener;
             return self.complete_by_cookie(cx, id, index, segment).map(Some);
         }
-        if record.ts_recent.is_some() && segment.header.options.timestamps.is_none() {
+        if record.ts_recent().is_some() && segment.header.options.timestamps.is_none() {
             return Err(DropReason::Paws); // RFC 7323 section 3.2
         }
         let is_bare = segment.len() == 0;
@@ -288,7 +353,7 @@ impl Tcp {
     /// application yet. The record stays, and its SYN-ACK is sent again when the
     /// time is over: what answers that is accepted as it is.
     fn defers(&mut self, now: Instant, index: u32) -> bool {
-        let Some(record) = self.half_open.records.get_mut(index) else {
+        let Some(record) = self.half_open.records.get(index) else {
             return false;
         };
         let options = self.shared.settings.get(&record.settings);
@@ -299,7 +364,6 @@ impl Tcp {
         if left.is_zero() {
             return false;
         }
-        record.acked = true;
         self.half_open.wheel.schedule(index, now + left);
         true
     }
@@ -431,8 +495,6 @@ impl Tcp {
                 self.fail_half_open(index);
                 continue;
             }
-            // Deferred until now: from here on as one that nobody acknowledged.
-            record.acked = false;
             record.retransmits += 1;
             let rto = self.shared.config.rto;
             let wait = rto
@@ -449,11 +511,12 @@ impl Tcp {
 impl Shared {
     /// The connection that a half-open record becomes.
     fn tcb_of(&mut self, now: Instant, record: HalfOpen) -> Tcb {
+        let (extras, ts_recent) = (record.offered.extras(), record.ts_recent());
         let mut tcb = self.make_tcb(Opening {
             key: record.key,
             state: State::Listen,
             iss: record.iss,
-            flags: if record.ecn {
+            flags: if extras.ecn {
                 TcbFlags::ECN
             } else {
                 TcbFlags::default()
@@ -462,10 +525,10 @@ impl Shared {
         });
         tcb.on(Event::Syn);
         let syn = Options {
-            mss: record.mss,
-            window_scale: record.window_scale,
-            timestamps: record.ts_recent.map(|value| Timestamps { value, echo: 0 }),
-            sack_permitted: record.sack_permitted,
+            mss: Some(record.mss.get()),
+            window_scale: extras.window_scale,
+            timestamps: ts_recent.map(|value| Timestamps { value, echo: 0 }),
+            sack_permitted: extras.sack_permitted,
             ..Options::default()
         };
         self.take_syn(now, &mut tcb, record.irs, &syn, record.window);

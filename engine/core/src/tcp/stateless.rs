@@ -2,8 +2,7 @@
 //! it back opens the connection at once (RFC 4987 section 3.6).
 
 use super::cookie::{self, Extras, NoCookie, Offer};
-use super::half_open::HalfOpen;
-use super::input::micros;
+use super::half_open::{HalfOpen, Syn};
 use super::reset::header;
 use super::{AcceptOverflow, Cx, ListenerId, Segment, Tcp};
 use crate::stats::DropReason;
@@ -120,23 +119,16 @@ impl Tcp {
         let Some(Some(listener)) = self.listeners.get(usize::from(id.0)) else {
             return Err(DropReason::NoListener);
         };
-        let record = HalfOpen {
-            key,
-            settings: self.shared.settings.share(&listener.settings),
+        let settings = self.shared.settings.share(&listener.settings);
+        let syn = Syn {
             irs: ack.seq.back(1),
             iss: ack.ack.back(1),
             ts_recent: ack.options.timestamps.map(|timestamps| timestamps.value),
-            sent_us: micros(cx.now),
             window: ack.window,
-            mss: Some(offer.mss),
-            window_scale: extras.window_scale,
-            sack_permitted: extras.sack_permitted,
-            ecn: extras.ecn,
-            acked: false,
-            owes_cookie: false,
-            listener: id,
-            retransmits: 0,
+            mss: offer.mss,
+            extras,
         };
+        let record = HalfOpen::new(cx.now, key, id, settings, syn);
         self.shared.stats.passive_opens += 1;
         // When the SYN-ACK was sent is forgotten: no sample of the round trip.
         self.admit(cx, record)

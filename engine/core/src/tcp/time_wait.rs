@@ -38,7 +38,7 @@ pub(crate) struct TimeWait {
     active: bool,
 }
 
-const _: () = assert!(size_of::<Option<TimeWait>>() <= 48);
+const _: () = assert!(Slab::<TimeWait>::ENTRY_LEN == 48);
 
 impl TimeWait {
     pub(crate) fn of(tcb: &Tcb, window: u16) -> TimeWait {
