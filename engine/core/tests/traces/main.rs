@@ -8,6 +8,7 @@
 // A test that can't go on ends.
 #![allow(clippy::unwrap_used)]
 
+mod abuse;
 mod attack;
 mod cells;
 mod close;
