@@ -298,8 +298,11 @@ impl Shared {
             self.challenge(cx, tcb);
             return Err(DropReason::BadReset);
         }
+        // Where only the ACK of a FIN is missing a RST is an end like any other, unless
+        // there is something that has not even been sent.
+        let has_unsent = tcb.has_unsent();
         let end = tcb.ends_on(Event::Reset).ok_or(DropReason::BadReset)?;
-        Ok(Verdict::Ends(end))
+        Ok(Verdict::Ends(if has_unsent { Closed::Reset } else { end }))
     }
 
     /// Fourth: SYN on a connection that has one (RFC 5961 section 4.2).

@@ -286,3 +286,21 @@ fn after_a_half_close_data_counts_up_to_the_fin() {
     peer.wait(Duration::from_secs(61));
     peer.ends_clean();
 }
+
+/// A RST in LAST-ACK, while data and the FIN behind it are still to be sent, ends
+/// that too, and the application hears of it.
+#[test]
+fn a_reset_before_all_was_sent_is_told_in_last_ack() {
+    let mut peer = Peer::established();
+    peer.sends(seg("FA").seq(1).ack(1).win(1_000));
+    peer.takes_all();
+    peer.engine_sends(&[b'x'; 5_000]);
+    let id = peer.id();
+    peer.sockets(|_, sockets| sockets.shutdown(id)).unwrap();
+    assert_eq!(peer.state(), Some(State::LastAck));
+    peer.takes_all();
+    peer.sends(seg("R").seq(2));
+    assert_eq!(peer.told().last(), Some(&Told::Closed(Closed::Reset)));
+    peer.expects_nothing();
+    peer.ends_clean();
+}
