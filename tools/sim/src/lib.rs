@@ -9,9 +9,11 @@
 //! network    links, one or several in a row  observer   checks what is on the wire
 //! node, plan the applications and the books  judge      how connections may end
 //! port       a host's rings                  trace      prints what was sent
+//! meddling   marks, ICMP and forged segments
 //! ```
 
 mod judge;
+mod meddling;
 mod network;
 mod node;
 mod observer;

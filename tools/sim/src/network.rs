@@ -8,6 +8,7 @@
 //! a dumbbell   a and c ==== . ====(the bottleneck of all)==== . ==== b and d
 //! ```
 
+use super::meddling;
 use ringmill_core::driver::link::{Link, Pipe};
 use ringmill_core::rng::Rng;
 use ringmill_core::time::Instant;
@@ -30,6 +31,10 @@ pub(crate) struct Change {
     pub(crate) at: Instant,
     pub(crate) pipe: usize,
     pub(crate) link: Link,
+    /// Packets that it marks rather than loses, in millionths.
+    pub(crate) marks: u32,
+    /// It tells senders of packets that do not fit.
+    pub(crate) tells: bool,
 }
 
 /// The links that `topology` has for `hosts`, both ways.
@@ -75,6 +80,8 @@ struct InFlight {
 pub(crate) struct Network {
     hosts: usize,
     pipes: Vec<Pipe>,
+    /// What each is like besides.
+    habits: Vec<Option<Change>>,
     /// The links from each host to each other one.
     routes: Vec<Vec<usize>>,
     /// The soonest last.
@@ -94,6 +101,7 @@ impl Network {
             pipes: (0..pipes_of(topology, hosts))
                 .map(|_| Pipe::default())
                 .collect(),
+            habits: vec![None; pipes_of(topology, hosts)],
             routes: pairs
                 .map(|(from, to)| route(topology, hosts, from, to))
                 .collect(),
@@ -136,6 +144,7 @@ impl Network {
         loop {
             while let Some(change) = self.changes.pop_front_if(|change| change.at <= now) {
                 self.pipes[change.pipe].set_link(change.link);
+                self.habits[change.pipe] = Some(change);
             }
             let Reverse(next) = self.in_flight.peek()?;
             if next.at > now {
@@ -152,6 +161,10 @@ impl Network {
     /// A frame comes to the next link of its route.
     fn enter(&mut self, mut frame: InFlight) {
         let pipe = self.routes[frame.from * self.hosts + frame.to][frame.hops];
+        let habit = self.habits[pipe];
+        if let Some(habit) = habit.filter(|_| !frame.is_damaged) {
+            self.answers(&frame, &habit);
+        }
         // No second bit is flipped: two can cancel each other in TCP's checksum.
         let before = frame.is_damaged.then(|| frame.bytes.clone());
         let pipe = &mut self.pipes[pipe];
@@ -160,6 +173,9 @@ impl Network {
         };
         frame.bytes = before.unwrap_or(frame.bytes);
         frame.is_damaged |= arrival.is_damaged;
+        if self.rng.chance(habit.map_or(0, |habit| habit.marks)) && !frame.is_damaged {
+            meddling::mark(&mut frame.bytes);
+        }
         frame.at = arrival.at;
         frame.hops += 1;
         for _ in 1..arrival.copies {
@@ -173,6 +189,29 @@ impl Network {
         self.serial += 1;
         frame.serial = self.serial;
         self.in_flight.push(Reverse(frame));
+    }
+
+    /// A link that a packet does not fit tells its sender.
+    fn answers(&mut self, frame: &InFlight, habit: &Change) {
+        let mtu = habit.link.mtu;
+        let is_refused = mtu > 0 && frame.bytes.len() > ethernet::HEADER_LEN + mtu;
+        let hosts = [frame.to, frame.from];
+        if is_refused
+            && habit.tells
+            && let Some(bytes) = meddling::too_big(&frame.bytes, mtu, hosts)
+        {
+            let [from, to] = hosts;
+            self.serial += 1;
+            self.in_flight.push(Reverse(InFlight {
+                at: frame.at,
+                serial: self.serial,
+                from,
+                to,
+                hops: self.routes[from * self.hosts + to].len(),
+                is_damaged: false,
+                bytes,
+            }));
+        }
     }
 
     /// Frames that the links lost.

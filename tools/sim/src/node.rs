@@ -86,9 +86,8 @@ impl Node {
     }
 
     /// Starts to serve.
-    pub(crate) fn listen(&mut self, sockets: &mut Sockets) {
+    pub(crate) fn listen(&mut self, sockets: &mut Sockets, options: SocketOptions) {
         self.source = Some(sockets.register(pattern().clone()));
-        let options = SocketOptions::default();
         match sockets.listen(None, PORT, self.accepting.backlog, options) {
             Ok(listener) => self.listener = Some(listener),
             Err(error) => self.object(format_args!("can't listen: {error}")),
@@ -148,11 +147,7 @@ impl Node {
     fn connect(&mut self, sockets: &mut Sockets, number: usize) {
         let plan = &self.plans[number];
         let remote = SocketAddr::new((self.address_of)(plan.server, plan.is_v6), PORT);
-        let options = SocketOptions {
-            nodelay: plan.nodelay,
-            ..SocketOptions::default()
-        };
-        match sockets.connect(remote, self.next_token(), options) {
+        match sockets.connect(remote, self.next_token(), plan.options) {
             Ok(connection) => self.sides.push(Side {
                 connection,
                 remote: Some(remote),

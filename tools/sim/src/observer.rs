@@ -33,6 +33,8 @@ struct Half {
     /// it was offered.
     una: Seq,
     offered: Option<Seq>,
+    /// A RST was sent.
+    is_over: bool,
     /// The peer has acknowledged its SYN.
     is_chosen: bool,
     /// Its first number may be used by another connection with the same SYN.
@@ -51,10 +53,20 @@ impl Half {
             edge: None,
             una: syn.seq,
             offered: None,
+            is_over: false,
             is_chosen: false,
             may_begin_again: false,
         }
     }
+}
+
+/// What is known of one who receives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    /// After all that was sent to it: not before its RCV.NXT.
+    pub(crate) end: Seq,
+    /// Its SND.UNA, or less.
+    pub(crate) una: Seq,
 }
 
 /// Everything that passes.
@@ -85,6 +97,11 @@ impl Observer {
     pub(crate) fn sent(&mut self, seen: &Seen) -> Checked {
         let Seen { flow, header, .. } = seen;
         if header.flags.contains(Flags::RST) {
+            for flow in [*flow, flow.back()] {
+                if let Some(half) = self.halves.get_mut(&flow) {
+                    half.is_over = true;
+                }
+            }
             return Ok(());
         }
         let peer = flow.back();
@@ -161,6 +178,23 @@ impl Observer {
         }
     }
 
+    /// Where to aim at the receiver of `flow`: none unless it has acknowledged data,
+    /// and neither side has begun to end the connection.
+    pub(crate) fn target(&self, flow: &Flow) -> Option<Target> {
+        let (sender, receiver) = (self.halves.get(flow)?, self.halves.get(&flow.back())?);
+        let halves = [sender, receiver];
+        let is_open = halves
+            .iter()
+            .all(|half| half.fin.is_none() && !half.is_over);
+        let has_data = receiver
+            .acked
+            .is_some_and(|ack| ack.follows(sender.iss + 1));
+        (is_open && has_data).then_some(Target {
+            end: sender.end,
+            una: receiver.una,
+        })
+    }
+
     /// A segment has reached its host, which will act on it.
     pub(crate) fn delivered(&mut self, seen: &Seen) {
         let Seen { flow, header, .. } = seen;
@@ -202,8 +236,10 @@ impl Half {
 
     fn acknowledges(&mut self, seen: &Seen, ack: Seq, peer: &Half) -> Checked {
         let is_older = self.acked.is_some_and(|before| ack.precedes(before));
-        if is_older && self.may_begin_again && seen.header.seq == self.iss + 1 {
-            *self = Half::new(&self.syn);
+        // A keep-alive comes from one below.
+        let is_first = seen.header.seq.precedes_or_is(self.iss + 1);
+        if is_older && self.may_begin_again && is_first {
+            (self.acked, self.edge, self.fin) = (None, None, None);
         }
         if ack.follows(peer.end) {
             return Err(format!("acknowledges {ack:?}, sent was {:?}", peer.end));

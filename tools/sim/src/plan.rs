@@ -5,7 +5,7 @@
 //! and place. So one wrong, repeated, missing or misplaced byte is found where it
 //! is read.
 
-use ringmill_core::sockets::Closed;
+use ringmill_core::sockets::{Closed, SocketOptions};
 use ringmill_core::time::{Duration, Instant};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -65,7 +65,8 @@ pub(crate) struct Plan {
     pub(crate) closer: Role,
     /// This end aborts when it has read this much.
     pub(crate) abort: Option<(Role, u64)>,
-    pub(crate) nodelay: bool,
+    /// Of the client's socket.
+    pub(crate) options: SocketOptions,
     pub(crate) is_v6: bool,
 }
 
@@ -258,7 +259,7 @@ mod tests {
             half_close: false,
             closer: Role::Client,
             abort: None,
-            nodelay: false,
+            options: SocketOptions::default(),
             is_v6: false,
         }
     }

@@ -7,7 +7,8 @@ use super::plan::{Dialogue, NAME_LEN, Pace, Plan, Role};
 use ringmill_core::driver::link::{Burst, Link};
 use ringmill_core::ports::PortRange;
 use ringmill_core::rng::Rng;
-use ringmill_core::tcp::{Algorithm, SynCookies, TcpConfig};
+use ringmill_core::sockets::SocketOptions;
+use ringmill_core::tcp::{Algorithm, Ecn, SynCookies, TcpConfig};
 use ringmill_core::time::{Duration, Instant};
 
 /// One host.
@@ -21,6 +22,8 @@ pub(crate) struct Host {
     /// It sleeps this long between two steps.
     pub(crate) nap: Duration,
     pub(crate) accepting: Accepting,
+    /// Of what it accepts.
+    pub(crate) options: SocketOptions,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Scenario {
     /// From then on no frame is lost but for want of room.
     pub(crate) heals_at: Instant,
     pub(crate) plans: Vec<Plan>,
+    /// Segments that come with a forged one behind, in millionths.
+    pub(crate) forgeries: u32,
     /// Seeds the network and the hosts.
     pub(crate) seed: u64,
 }
@@ -57,6 +62,7 @@ impl Scenario {
             changes,
             heals_at: weather.heals_at,
             plans,
+            forgeries: draw.fault(20, 200_000),
             seed: draw.0.next_u64(),
         }
     }
@@ -125,6 +131,7 @@ impl Draw {
                 pause: Duration::from_millis(self.below(50)),
                 by_cookies,
             },
+            options: self.options(),
         }
     }
 
@@ -156,8 +163,24 @@ impl Draw {
             delayed_ack: Duration::from_millis(self.below(200)),
             // Longer than any frame is on its way.
             msl: Duration::from_secs(10 + self.below(21)),
+            // Longer than the slowest reader reads on.
+            fin_wait_2: Duration::from_secs(3_600),
             packet_economy: self.is(80),
+            ecn: self.of(&[Ecn::Off, Ecn::Passive, Ecn::Active]),
             ..default
+        }
+    }
+
+    fn options(&mut self) -> SocketOptions {
+        SocketOptions {
+            nodelay: self.is(50),
+            cork: self.is(5),
+            quickack: self.is(20),
+            keepalive: self.is(20),
+            keep_idle: Duration::from_secs(1 + self.below(30)),
+            // All probes together outlast the weather.
+            keep_interval: Duration::from_secs(10),
+            ..SocketOptions::default()
         }
     }
 
@@ -216,7 +239,7 @@ impl Draw {
             half_close: self.is(30),
             closer,
             abort: aborts.then_some((aborter, after)),
-            nodelay: self.is(50),
+            options: self.options(),
             is_v6: mtu >= 1_280 && self.is(50),
         }
     }
@@ -301,23 +324,30 @@ impl Weather {
     }
 
     fn changes(&self, draw: &mut Draw, pipes: usize) -> Vec<Change> {
+        let marks = draw.fault(30, 300_000);
+        let tells = draw.is(50);
+        let change = |at, pipe, link| Change {
+            at,
+            pipe,
+            link,
+            marks,
+            tells,
+        };
         let good: Vec<Link> = (0..pipes).map(|_| draw.good_link()).collect();
         let is_bad = self.heals_at > Instant::ZERO;
         let mut changes = Vec::new();
         for (pipe, &link) in good.iter().enumerate() {
             let link = if is_bad { draw.bad_link(link) } else { link };
-            let at = Instant::ZERO;
-            changes.push(Change { at, pipe, link });
+            changes.push(change(Instant::ZERO, pipe, link));
         }
         for &at in self.turns.iter().filter(|_| is_bad) {
             let pipe = draw.size(0, pipes - 1);
             let link = draw.bad_link(good[pipe]);
-            changes.push(Change { at, pipe, link });
+            changes.push(change(at, pipe, link));
         }
         if is_bad {
-            let at = self.heals_at;
             let healed = good.into_iter().enumerate();
-            changes.extend(healed.map(|(pipe, link)| Change { at, pipe, link }));
+            changes.extend(healed.map(|(pipe, link)| change(self.heals_at, pipe, link)));
         }
         changes
     }

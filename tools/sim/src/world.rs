@@ -2,6 +2,7 @@
 //! at every step.
 
 use super::Effort;
+use super::meddling;
 use super::network::{Network, mac};
 use super::node::Node;
 use super::observer::Observer;
@@ -55,6 +56,7 @@ pub(crate) struct World<'a, W> {
     network: Network,
     observer: Observer,
     watcher: &'a mut W,
+    rng: Rng,
     now: Instant,
     effort: Effort,
 }
@@ -103,7 +105,7 @@ impl<'a, W: Watcher> World<'a, W> {
             scenario.topology,
             scenario.hosts.len(),
             scenario.changes.clone(),
-            rng,
+            Rng::from_seed(rng.next_u64()),
         );
         World {
             scenario,
@@ -112,6 +114,7 @@ impl<'a, W: Watcher> World<'a, W> {
             network,
             observer: Observer::default(),
             watcher,
+            rng,
             now: Instant::ZERO,
             effort: Effort {
                 seeds: 1,
@@ -169,14 +172,24 @@ impl<'a, W: Watcher> World<'a, W> {
     fn deliver(&mut self) {
         while let Some((host, bytes)) = self.network.arrival(self.now) {
             self.watcher.delivered(self.now, host, &bytes);
+            let mut forged = None;
             if let Some(seen) = Seen::parse(&bytes) {
                 self.observer.delivered(&seen);
                 if self.scenario.hosts[host].accepting.by_cookies {
                     self.observer.may_open_again(&seen);
                 }
+                if self.rng.chance(self.scenario.forgeries)
+                    && let Some(target) = self.observer.target(&seen.flow)
+                {
+                    forged = Some(meddling::forge(&seen, &target, &mut self.rng, [host; 2]));
+                }
             }
             let machine = &mut self.machines[host];
             machine.shard.driver_mut().arrive(bytes);
+            if let Some(forged) = forged {
+                self.watcher.delivered(self.now, host, &forged);
+                machine.shard.driver_mut().arrive(forged);
+            }
             machine.wake(self.now);
         }
     }
@@ -225,7 +238,9 @@ impl Machine {
         let pool = FramePool::on_heap(host.frames, FRAME_CAPACITY);
         let port = Port::new(host.ring_size);
         let mut shard = Shard::new(config, Instant::ZERO, port, pool, node);
-        shard.with_app(Instant::ZERO, |node, sockets| node.listen(sockets));
+        shard.with_app(Instant::ZERO, |node, sockets| {
+            node.listen(sockets, host.options)
+        });
         Machine {
             shard,
             nap: host.nap,
