@@ -225,7 +225,7 @@ impl Responder {
     pub fn start(&mut self, sockets: &mut Sockets, ports: Ports) -> Result<(), ListenError> {
         self.response = Some(sockets.register(vec![b'r'; RESPONSE].into()));
         for port in ports {
-            sockets.listen(None, port, 4_096, SocketOptions::default())?;
+            sockets.listen(None, port, OPENING_MAX, SocketOptions::default())?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Resident memory for each record: what the process has more of once many are
-//! held, everything counted, over how many they are.
+//! held, over how many they are. For a connection everything counts that two engines
+//! take, for a half-open record what comes on top of them.
 
 use crate::apps::{Requester, Responder};
 use crate::exchange::ringmill::opened;
@@ -88,7 +89,6 @@ fn idle(connections: usize) -> anyhow::Result<f64> {
 
 /// Bytes of one half-open record, of `records` that nobody will complete.
 fn half_open(records: usize) -> anyhow::Result<f64> {
-    let before = bytes();
     let mut wire = Wire::with_config(Requester::new(1, 0), Responder::default(), |config| {
         config.tcp.max_half_open = records + 1;
         config.tcp.syn_backlog = records + 1;
@@ -99,6 +99,7 @@ fn half_open(records: usize) -> anyhow::Result<f64> {
     while !wire.client.app().is_open() {
         wire.turn();
     }
+    let before = bytes();
     let mut spoofer = Spoofer::new(mac(SERVER));
     let held = |wire: &Wire<_, _>| wire.server.gauges().of(State::SynReceived);
     for _ in 0..records.div_ceil(WINDOW) {
