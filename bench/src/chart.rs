@@ -109,7 +109,7 @@ fn logarithmic(area: &Area, title: &str, curves: &[Curve]) -> Drawn {
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .border_style(TRANSPARENT)
         .draw()?;
     Ok(())
