@@ -412,14 +412,16 @@ mod tests {
             let is_done = AtomicBool::new(false);
             std::thread::scope(|scope| {
                 let looking = scope.spawn(|| {
-                    let mut looks = 0_u64;
-                    while !is_done.load(Ordering::Relaxed) || looks == 0 {
+                    // Once more when all is done, however late this thread came.
+                    loop {
+                        let is_last = is_done.load(Ordering::Acquire);
                         for n in 0..8 {
                             assert!(reader.may_have(hash(n)), "{n} is missed");
                         }
-                        looks += 1;
+                        if is_last {
+                            return reader.first.buckets.len();
+                        }
                     }
-                    reader.first.buckets.len()
                 });
                 for n in 8..20_000 {
                     table.insert(hash(n), n);
@@ -428,7 +430,7 @@ mod tests {
                     }
                     assert!(table.replace(hash(n % 8), n % 8, n % 8));
                 }
-                is_done.store(true, Ordering::Relaxed);
+                is_done.store(true, Ordering::Release);
                 assert!(looking.join().unwrap() > 8, "the reader moved on");
             });
         }
