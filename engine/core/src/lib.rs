@@ -24,6 +24,7 @@ pub mod ports;
 pub mod rng;
 pub mod seq;
 pub mod shard;
+mod siblings;
 mod slab;
 pub mod sockets;
 pub mod stack;

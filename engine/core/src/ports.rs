@@ -33,6 +33,20 @@ impl PortRange {
     fn len(self) -> usize {
         usize::from(self.last.saturating_sub(self.first)) + 1
     }
+
+    /// Blocks of it, one for each of `count` shards, so that no two of them choose
+    /// the same port. They differ in size by one at most; none where there are
+    /// fewer ports than shards.
+    pub fn split(self, count: usize) -> Option<Vec<PortRange>> {
+        let at = |index: usize| self.len() * index / count;
+        let block = |index| {
+            Some(PortRange {
+                first: self.first + u16::try_from(at(index)).ok()?,
+                last: self.first + u16::try_from(at(index + 1).checked_sub(1)?).ok()?,
+            })
+        };
+        (0..count).map(block).collect()
+    }
 }
 
 /// The ports that are in use towards every destination.
@@ -242,6 +256,24 @@ mod tests {
                 prop_assert_eq!(ports.in_use(), model.len());
             }
         }
+    }
+
+    #[test]
+    fn blocks_are_even_and_make_up_the_range() {
+        let range = |first, last| PortRange { first, last };
+        assert_eq!(
+            range(1, 10).split(3).unwrap(),
+            [range(1, 3), range(4, 6), range(7, 10)]
+        );
+        let all = range(0, u16::MAX);
+        assert_eq!(all.split(1).unwrap(), [all]);
+        let blocks = PortRange::default().split(7).unwrap();
+        assert_eq!((blocks[0].first, blocks[6].last), (1_024, u16::MAX));
+        for pair in blocks.windows(2) {
+            assert_eq!(pair[0].last + 1, pair[1].first);
+        }
+        assert_eq!(range(1, 3).split(4), None);
+        assert_eq!(range(1, 3).split(3).unwrap().len(), 3);
     }
 
     /// Attack case 24.

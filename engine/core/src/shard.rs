@@ -3,11 +3,31 @@
 use crate::app::App;
 use crate::driver::{Driver, DriverDrops};
 use crate::frame::{Batch, FramePool};
+use crate::siblings::Siblings;
 use crate::sockets::Sockets;
 use crate::stack::{Config, Stack};
 use crate::stats::Stats;
 use crate::tcp::{Broken, Gauges, SocketInfo};
 use crate::time::Instant;
+
+/// Makes shards siblings: each has a queue, or several, of one device, and what
+/// arrives at another than its flow's is handed over. They may then go to threads
+/// of their own, where each must be stepped until all are done.
+///
+/// # Panics
+/// When they differ in seed, addresses or VLAN: a flow must have one name in all.
+pub fn join<D: Driver, A: App>(shards: &mut [Shard<D, A>]) {
+    for pair in shards.windows(2) {
+        assert!(
+            pair[0].stack.may_join(&pair[1].stack),
+            "shards of one host have one seed and the same addresses"
+        );
+    }
+    let siblings = Siblings::of(shards.iter().map(|shard| shard.stack.flows()));
+    for (shard, siblings) in shards.iter_mut().zip(siblings) {
+        shard.stack.join(siblings);
+    }
+}
 
 /// Everything between one queue's receive ring and its transmit ring.
 pub struct Shard<D, A> {
@@ -40,12 +60,13 @@ impl<D: Driver, A: App> Shard<D, A> {
         self.driver.rx(now, &mut self.pool, &mut self.rx);
         let received = self.rx.len();
         self.stack.input(now, &mut self.pool, &mut self.rx);
+        let strays = self.stack.input_strays(now, &mut self.pool);
         self.stack.expire(now, &mut self.pool);
         self.stack.call(now, &mut self.pool, &mut self.app);
         self.stack.output(now, &mut self.pool, &mut self.tx);
         let sent = self.tx.len();
         self.driver.tx(now, &mut self.pool, &mut self.tx);
-        received + sent > 0
+        received + strays + sent > 0
     }
 
     /// Something waits to be sent or told in the next step.

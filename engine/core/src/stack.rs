@@ -10,10 +10,12 @@ mod ip;
 mod link;
 
 use crate::app::App;
+use crate::flow::FlowReader;
 use crate::frame::{Batch, Frame, FramePool};
 use crate::locals::Locals;
 use crate::neighbor::{self, NeighborCache, Resolution};
 use crate::rng::Rng;
+use crate::siblings::{News, Siblings};
 use crate::sockets::Sockets;
 use crate::stats::{DropReason, Drops, LinkStats, Stats};
 use crate::tcp::{Broken, Cx, Events, Gauges, SocketInfo, Tcp, TcpConfig};
@@ -65,6 +67,8 @@ impl Config {
     }
 }
 
+/// What one step takes of siblings: as much as of its own queue.
+const STRAY_BUDGET: usize = Batch::CAPACITY;
 /// Work that one step does for timers, so that a step stays short.
 const EXPIRE_BUDGET: usize = 256;
 
@@ -129,6 +133,23 @@ impl Stack {
             ETHERTYPE_IPV6 => self.input_ipv6(cx, to_group, frame),
             _ => Err((DropReason::Protocol, frame)),
         }
+    }
+
+    /// Processes what siblings handed over: how many segments.
+    pub(crate) fn input_strays(&mut self, now: Instant, pool: &mut FramePool) -> usize {
+        let mut cx = Cx { now, pool };
+        for _ in 0..STRAY_BUDGET {
+            match self.tcp.siblings.next_news() {
+                Some(News::Neighbor(ip, word)) => self.learn(&cx, ip, word),
+                Some(News::Quoted(error, quote)) => {
+                    if !self.input_quote(&mut cx, error, &quote) {
+                        self.drops.count(DropReason::Icmp);
+                    }
+                }
+                None => break,
+            }
+        }
+        self.tcp.input_strays(&mut cx, STRAY_BUDGET)
     }
 
     /// Does what is due by the clock.
@@ -263,7 +284,7 @@ impl Stack {
     }
 
     pub(crate) fn has_work(&self) -> bool {
-        self.tcp.has_work() || !self.outbox.is_empty()
+        self.tcp.has_work() || !self.outbox.is_empty() || self.tcp.siblings.has_mail()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -297,6 +318,23 @@ impl Stack {
 
     pub(crate) fn frames_held(&self) -> usize {
         self.outbox.len() + self.neighbors.frames_held() + self.tcp.shared.chunks.frames_held()
+    }
+
+    /// What siblings see of the flows here.
+    pub(crate) fn flows(&self) -> FlowReader {
+        self.tcp.flows()
+    }
+
+    /// From now on this is one shard of several.
+    pub(crate) fn join(&mut self, siblings: Siblings) {
+        self.tcp.siblings = siblings;
+    }
+
+    /// The other can be a sibling: a flow's key and hash are the same there.
+    pub(crate) fn may_join(&self, other: &Stack) -> bool {
+        let (own, other) = (&self.config, &other.config);
+        (own.seed, own.mac, own.vlan, &own.addresses)
+            == (other.seed, other.mac, other.vlan, &other.addresses)
     }
 
     pub(crate) fn abandon_time_wait(&mut self) -> usize {

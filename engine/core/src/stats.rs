@@ -90,6 +90,8 @@ drop_reasons! {
     TooManyConnections = "too_many_connections",
     /// A reply for which no frame or no place in the bounded queue was left.
     ReplyQueueFull = "reply_queue_full",
+    /// For a flow of another shard, or of interest to it, while its queue was full.
+    StrayQueueFull = "stray_queue_full",
     /// A reply whose next hop does not answer.
     NextHopUnreachable = "next_hop_unreachable",
 }
@@ -201,8 +203,13 @@ counters! {
         aborts,
         /// Connections of `closed` that gave up retransmitting (RFC 9293 section 3.8.3, R2).
         timeouts,
-        /// Segments received, those in error included (tcpInSegs).
+        /// Segments received, those in error included (tcpInSegs); one that was
+        /// handed over counts where it went.
         segments_in,
+        /// Segments of flows of other shards, handed over to them.
+        strays_out,
+        /// Segments that other shards handed over.
+        strays_in,
         /// Segments sent, retransmitted ones included (tcpOutSegs).
         segments_out,
         /// Segments sent again (tcpRetransSegs).

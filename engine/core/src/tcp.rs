@@ -45,6 +45,7 @@ mod sack;
 mod settings;
 mod state;
 mod stateless;
+mod stray;
 mod tail_probe;
 mod tcb;
 mod time_wait;
@@ -84,6 +85,7 @@ use crate::frame::FramePool;
 use crate::path::PathMtus;
 use crate::ports::Ports;
 use crate::rng::Rng;
+use crate::siblings::Siblings;
 use crate::slab::Slab;
 use crate::stats::{DropReason, Drops, TcpStats};
 use crate::time::{Duration, Instant};
@@ -211,6 +213,8 @@ pub(crate) struct Tcp {
     half_open: SynQueue,
     time_wait: TimeWaitTable,
     listeners: Vec<Option<Listener>>,
+    /// The other shards of this host.
+    pub(crate) siblings: Siblings,
     pub(crate) shared: Shared,
 }
 
@@ -268,6 +272,7 @@ impl Tcp {
             half_open: SynQueue::new(config.max_half_open, now),
             time_wait: TimeWaitTable::new(config.max_time_wait, now),
             listeners: Vec::new(),
+            siblings: Siblings::default(),
             shared: Shared {
                 mtu,
                 paths: PathMtus::default(),

@@ -6,6 +6,7 @@ use super::ip::Received;
 use super::{Input, Stack};
 use crate::flow::FlowKey;
 use crate::frame::Frame;
+use crate::siblings::News;
 use crate::stats::DropReason;
 use crate::tcp::Cx;
 use crate::wire::icmp::{Error, Quote};
@@ -104,23 +105,35 @@ impl Stack {
         quote: Option<Quote>,
         frame: Frame,
     ) -> Input {
-        let is_used = quote.is_some_and(|quote| self.input_quote(cx, error, &quote));
-        if !is_used {
+        let Some(quote) = quote else {
             return Err((DropReason::Icmp, frame));
+        };
+        if !self.input_quote(cx, error, &quote) {
+            // It may be a sibling's: who has the flow judges for itself.
+            let key = self.quoted_flow(&quote);
+            let Some(owner) = key.and_then(|key| self.tcp.owner_elsewhere(&key)) else {
+                return Err((DropReason::Icmp, frame));
+            };
+            if !self.tcp.siblings.tell(owner, News::Quoted(error, quote)) {
+                return Err((DropReason::StrayQueueFull, frame));
+            }
         }
         cx.pool.free(frame);
         Ok(())
     }
 
-    fn input_quote(&mut self, cx: &mut Cx, error: Error, quote: &Quote) -> bool {
-        let Some(local) = self.locals.find(quote.source.into()) else {
-            return false;
-        };
-        let key = FlowKey {
+    fn quoted_flow(&self, quote: &Quote) -> Option<FlowKey> {
+        Some(FlowKey {
             remote: quote.destination.into(),
-            local,
+            local: self.locals.find(quote.source.into())?,
             local_port: quote.source_port,
             remote_port: quote.destination_port,
+        })
+    }
+
+    pub(super) fn input_quote(&mut self, cx: &mut Cx, error: Error, quote: &Quote) -> bool {
+        let Some(key) = self.quoted_flow(quote) else {
+            return false;
         };
         let Error::PacketTooBig { mtu } = error else {
             return self.tcp.icmp_error(cx, &key, quote.seq, error);

@@ -9,6 +9,7 @@ use super::{Input, Stack};
 use crate::address::Address;
 use crate::frame::{Frame, HEADROOM};
 use crate::neighbor::{Probe, Resolution, Word};
+use crate::siblings::News;
 use crate::stats::DropReason;
 use crate::tcp::Cx;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV6, MacAddress};
@@ -35,12 +36,12 @@ impl Stack {
                 (true, true) => Word::Asks(packet.sender_mac),
                 (true, false) => Word::Tells {
                     at: Some(packet.sender_mac),
-                    solicited: self.neighbors.is_asked_for(sender),
+                    solicited: true,
                     overrides: true,
                 },
                 (false, _) => Word::Overheard(packet.sender_mac),
             };
-            self.learn(cx, sender, word);
+            self.hear(cx, sender, word);
         }
         if !is_for_us {
             return Err((DropReason::NotForUs, frame));
@@ -81,7 +82,7 @@ impl Stack {
         }
         let source = Address::from(header.source);
         if let Some(mac) = asked.source.filter(|mac| !mac.is_multicast()) {
-            self.learn(cx, source, Word::Asks(mac));
+            self.hear(cx, source, Word::Asks(mac));
         }
         let told = Advertisement {
             target: asked.target,
@@ -127,17 +128,28 @@ impl Stack {
         };
         let word = Word::Tells {
             at: told.at,
-            // That it answers is its own word; that it was asked is ours.
-            solicited: told.solicited && self.neighbors.is_asked_for(target),
+            solicited: told.solicited,
             overrides: told.overrides,
         };
-        self.learn(cx, target, word);
+        self.hear(cx, target, word);
         cx.pool.free(frame);
         Ok(())
     }
 
+    /// Takes a neighbour's word, which came to one queue, for all shards.
+    fn hear(&mut self, cx: &Cx, ip: Address, word: Word) {
+        for _ in 0..self.tcp.siblings.tell_all(News::Neighbor(ip, word)) {
+            self.drops.count(DropReason::StrayQueueFull);
+        }
+        self.learn(cx, ip, word);
+    }
+
     /// Once a next hop has a place, what waited for it goes out.
-    fn learn(&mut self, cx: &Cx, ip: Address, word: Word) {
+    pub(super) fn learn(&mut self, cx: &Cx, ip: Address, mut word: Word) {
+        // That it answers is its own word; that it was asked is ours.
+        if let Word::Tells { solicited, .. } = &mut word {
+            *solicited &= self.neighbors.is_asked_for(ip);
+        }
         if !self.neighbors.learn(cx.now, ip, word) {
             return;
         }

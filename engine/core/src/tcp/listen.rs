@@ -178,6 +178,9 @@ impl Tcp {
         segment: &Segment,
         frame: &mut Option<Frame>,
     ) -> Result<Option<u32>, DropReason> {
+        if let Some(owner) = self.owner_elsewhere(&segment.key) {
+            return self.hand_over(owner, segment, frame).map(|()| None);
+        }
         let flags = segment.header.flags;
         let listener = self.listener_for(&segment.key);
         let (event, reason) = match flags {

@@ -57,6 +57,7 @@ impl Tcp {
         shared.reply_as(key, shared.service_of(&listener.settings), syn_ack);
         shared.stats.cookies_sent += 1;
         listener.cookies_until = cx.now + cookie::LIFETIME;
+        self.siblings.note_cookie(listener.cookies_until);
         Ok(())
     }
 
@@ -90,7 +91,10 @@ impl Tcp {
         segment: &Segment,
     ) -> Result<Offer, NoCookie> {
         let ack = &segment.header;
-        let until = self.listener(id).map(|listener| listener.cookies_until);
+        // What completes a handshake may come to another shard than the SYN.
+        let until = self
+            .listener(id)
+            .map(|listener| listener.cookies_until.max(self.siblings.cookies_until()));
         if ack.flags.contains(Flags::SYN) || until.is_none_or(|until| now > until) {
             return Err(NoCookie::NoneSent);
         }

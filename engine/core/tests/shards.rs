@@ -1,0 +1,422 @@
+//! Hosts of several shards in memory, on wires that deliver frames to any shard:
+//! whatever arrives at the wrong one gets to its owner, and nothing is lost.
+
+// A test that can't go on ends.
+#![allow(clippy::unwrap_used)]
+
+use ringmill_core::app::App;
+use ringmill_core::app::http::{Http, HttpConfig};
+use ringmill_core::app::load::{CloseMode, Load, LoadConfig};
+use ringmill_core::driver::memory::MemoryDriver;
+use ringmill_core::frame::{Frame, FramePool};
+use ringmill_core::ports::PortRange;
+use ringmill_core::rng::Rng;
+use ringmill_core::shard::{self, Shard};
+use ringmill_core::sockets::{Closed, ConnectionId, SocketOptions, Sockets};
+use ringmill_core::stack::Config;
+use ringmill_core::stats::{DropReason, Stats};
+use ringmill_core::tcp::{State, SynCookies};
+use ringmill_core::time::{Duration, Instant};
+use ringmill_core::wire::checksum::Sum;
+use ringmill_core::wire::ethernet::{self, ETHERTYPE_IPV4, MacAddress};
+use ringmill_core::wire::{ip, ipv4, ipv6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Server and client, on both families.
+const ENDS: [[IpAddr; 2]; 2] = [
+    [
+        IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1)),
+        IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2)),
+    ],
+    [
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
+    ],
+];
+const SERVER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
+const CLIENT_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
+
+fn config(mac: MacAddress, address: IpAddr) -> Config {
+    let prefix_len = if address.is_ipv4() { 24 } else { 64 };
+    let mut config = Config::new(mac, address, prefix_len);
+    config.seed = mac.0[5].into();
+    config
+}
+
+/// The shards of one host, one for each application.
+struct Host<A> {
+    shards: Vec<Shard<MemoryDriver, A>>,
+}
+
+impl<A: App> Host<A> {
+    fn new(config: &Config, apps: impl IntoIterator<Item = A>) -> Host<A> {
+        let apps: Vec<A> = apps.into_iter().collect();
+        let blocks = PortRange::default().split(apps.len()).unwrap();
+        let shard = |(app, ports)| {
+            let mut config = config.clone();
+            config.tcp.ports = ports;
+            let pool = FramePool::on_heap(4_096, 2_048);
+            Shard::new(config, Instant::ZERO, MemoryDriver::new(), pool, app)
+        };
+        let mut shards: Vec<_> = apps.into_iter().zip(blocks).map(shard).collect();
+        shard::join(&mut shards);
+        Host { shards }
+    }
+
+    fn step(&mut self, now: Instant) -> bool {
+        let steps = self.shards.iter_mut().map(|shard| shard.step(now));
+        steps.fold(false, |any, moved| any | moved)
+    }
+
+    /// Takes what all shards have sent, each frame with the shard that sent it.
+    fn take_sent(&mut self) -> Vec<(usize, Vec<u8>)> {
+        let mut sent = Vec::new();
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            let driver = shard.driver_mut();
+            while let Some(frame) = driver.take_sent() {
+                sent.push((number, frame.data().to_vec()));
+                driver.complete(frame);
+            }
+        }
+        sent
+    }
+
+    fn arrive(&mut self, at: usize, bytes: &[u8]) {
+        let driver = self.shards[at].driver_mut();
+        driver.arrive(Frame::copied(bytes));
+    }
+
+    fn sum(&self, count: impl Fn(&Stats) -> u64) -> u64 {
+        self.shards.iter().map(|shard| count(&shard.stats())).sum()
+    }
+
+    /// Nothing was lost between shards, nobody was taken for a stranger, and all is
+    /// home.
+    fn assert_whole(&self) {
+        for shard in &self.shards {
+            let (stats, gauges) = (shard.stats(), shard.gauges());
+            let tcp = &stats.tcp;
+            let late = tcp.rto_expired + tcp.tail_probes + tcp.syn_ack_retransmits;
+            let full = stats.drops.of(DropReason::StrayQueueFull);
+            assert_eq!((late, full), (0, 0), "{stats:?}");
+            let held = [gauges.live(), gauges.chunks, gauges.timers, gauges.ports];
+            assert_eq!((held, shard.frames_missing()), ([0; 4], 0), "{gauges:?}");
+        }
+        assert_eq!(
+            self.sum(|stats| stats.tcp.strays_out),
+            self.sum(|stats| stats.tcp.strays_in)
+        );
+    }
+}
+
+/// Which of so many shards of the other host a frame arrives at, that one of this
+/// host has sent.
+type Wire<'a> = &'a mut dyn FnMut(usize, usize, &[u8]) -> usize;
+
+/// By chance, each frame for itself: they overtake each other.
+fn anywhere(seed: u64) -> impl FnMut(usize, usize, &[u8]) -> usize {
+    let mut rng = Rng::from_seed(seed);
+    move |count, _, _| usize::try_from(rng.below(count as u64)).unwrap()
+}
+
+/// As a kernel's sockets do on a veth: a flow stays on one queue, whosever it is,
+/// and its SYN goes to another.
+fn by_flow(count: usize, _: usize, bytes: &[u8]) -> usize {
+    let ip_len = match bytes[12..14] {
+        [0x08, 0x00] => ipv4::HEADER_LEN,
+        [0x86, 0xdd] => ipv6::HEADER_LEN,
+        _ => return 0,
+    };
+    let tcp = &bytes[ethernet::HEADER_LEN + ip_len..];
+    let is_syn = tcp[13] & 0x12 == 0x02;
+    let flow: usize = tcp[..4].iter().map(|&byte| usize::from(byte)).sum();
+    (flow + usize::from(is_syn)) % count
+}
+
+/// Steps both until nothing will ever happen again.
+fn run<A: App, B: App>(client: &mut Host<A>, server: &mut Host<B>, now: &mut Instant, wire: Wire) {
+    for _ in 0..2_000_000 {
+        let moved = client.step(*now) | server.step(*now);
+        let (there, back) = (client.take_sent(), server.take_sent());
+        let is_quiet = !moved && there.is_empty() && back.is_empty();
+        for (from, bytes) in there {
+            server.arrive(wire(server.shards.len(), from, &bytes), &bytes);
+        }
+        for (from, bytes) in back {
+            client.arrive(wire(client.shards.len(), from, &bytes), &bytes);
+        }
+        let next = *now + Duration::from_micros(1);
+        let clients = client.shards.iter().filter_map(Shard::next_deadline);
+        let servers = server.shards.iter().filter_map(Shard::next_deadline);
+        match clients.chain(servers).min() {
+            _ if !is_quiet => *now = next,
+            Some(deadline) => *now = next.max(deadline),
+            None => return,
+        }
+    }
+    panic!("it never ends");
+}
+
+fn responders(count: usize) -> impl Iterator<Item = Http> {
+    let http = |_| {
+        Http::new(HttpConfig {
+            address: None,
+            port: 80,
+            backlog: 64,
+            body: vec![b'x'; 5_000].into(),
+            content_type: "text/plain".to_owned(),
+            idle: None,
+        })
+    };
+    (0..count).map(http)
+}
+
+fn generators(count: usize, server: IpAddr, close: CloseMode) -> impl Iterator<Item = Load> {
+    let load = move |_| {
+        Load::new(LoadConfig {
+            target: SocketAddr::new(server, 80),
+            host: "host".to_owned(),
+            path: "/".to_owned(),
+            connections: 8,
+            close,
+        })
+    };
+    (0..count).map(load)
+}
+
+/// Loads a server of `shards` from as many for a while, and drains: the hosts.
+fn load(
+    [server, client]: [IpAddr; 2],
+    shards: usize,
+    close: CloseMode,
+    cookies: SynCookies,
+    wire: Wire,
+) -> (Host<Load>, Host<Http>) {
+    let mut serving = config(SERVER_MAC, server);
+    serving.tcp.syn_cookies = cookies;
+    let mut server_host = Host::new(&serving, responders(shards));
+    let mut client_host = Host::new(
+        &config(CLIENT_MAC, client),
+        generators(shards, server, close),
+    );
+    let mut now = Instant::ZERO;
+    for shard in &mut server_host.shards {
+        shard.with_app(now, |http, sockets| http.start(sockets).unwrap());
+    }
+    for _ in 0..400 {
+        client_host.step(now);
+        server_host.step(now);
+        for (from, bytes) in client_host.take_sent() {
+            server_host.arrive(wire(shards, from, &bytes), &bytes);
+        }
+        for (from, bytes) in server_host.take_sent() {
+            client_host.arrive(wire(shards, from, &bytes), &bytes);
+        }
+        now += Duration::from_micros(10);
+    }
+    for shard in &mut client_host.shards {
+        shard.with_app(now, Load::drain);
+    }
+    run(&mut client_host, &mut server_host, &mut now, wire);
+    (client_host, server_host)
+}
+
+/// Loads over a wire, and checks that every request was answered: the hosts.
+fn load_whole(
+    ends: [IpAddr; 2],
+    shards: usize,
+    (close, cookies): (CloseMode, SynCookies),
+    wire: Wire,
+) -> (Host<Load>, Host<Http>) {
+    let (client, server) = load(ends, shards, close, cookies, wire);
+    client.assert_whole();
+    server.assert_whole();
+    for shard in &client.shards {
+        let stats = shard.app().stats();
+        assert!(stats.responses() > 16, "{stats:?}");
+        assert_eq!((stats.errors.total(), stats.unanswered), (0, 0));
+        assert_eq!(stats.requests, stats.responses());
+    }
+    assert_eq!(
+        client.sum(|stats| stats.tcp.established),
+        server.sum(|stats| stats.tcp.established)
+    );
+    (client, server)
+}
+
+const WAYS: [(CloseMode, SynCookies); 4] = [
+    (CloseMode::KeepAlive, SynCookies::OnOverflow),
+    (CloseMode::Fin, SynCookies::OnOverflow),
+    (CloseMode::Server, SynCookies::OnOverflow),
+    (CloseMode::Fin, SynCookies::Always),
+];
+
+/// The share of a host's segments that were handed over.
+fn assert_strays<A: App>(host: &Host<A>, way: (CloseMode, SynCookies)) {
+    let strays = host.sum(|stats| stats.tcp.strays_in);
+    let received = host.sum(|stats| stats.tcp.segments_in);
+    assert!(strays * 4 > received, "{strays} of {received}, {way:?}");
+    assert!(strays < received, "{strays} of {received}, {way:?}");
+}
+
+#[test]
+fn flows_that_come_to_any_shard_get_to_their_owner_and_nothing_is_lost() {
+    for (ends, shards) in [(ENDS[0], 2), (ENDS[1], 2), (ENDS[0], 4)] {
+        for way in WAYS {
+            let (client, server) = load_whole(ends, shards, way, &mut by_flow);
+            assert_strays(&client, way);
+            // Where a cookie opens a connection, it is where the rest comes too.
+            if way.1 != SynCookies::Always {
+                assert_strays(&server, way);
+            }
+            for sum in [client.sum(lost), server.sum(lost)] {
+                assert_eq!(sum, 0, "{shards} shards, {way:?}");
+            }
+        }
+    }
+}
+
+/// What looks like a loss, or like a segment of nobody.
+fn lost(stats: &Stats) -> u64 {
+    let tcp = &stats.tcp;
+    let strangers = stats.drops.of(DropReason::NoListener) + tcp.cookies_failed;
+    tcp.retransmits + tcp.resets_out + strangers
+}
+
+/// Frames that overtake each other may look like a loss for a moment, and a last
+/// ACK like a stranger's; but all is delivered, and no timer has to make it good.
+#[test]
+fn frames_that_come_to_any_shard_get_to_their_owner() {
+    for (ends, shards) in [(ENDS[0], 2), (ENDS[1], 4)] {
+        for way in WAYS {
+            let (client, server) = load_whole(ends, shards, way, &mut anywhere(7));
+            assert_strays(&client, way);
+            assert_strays(&server, way);
+        }
+    }
+}
+
+/// A device that keeps a flow's frames on one queue: nothing has to be handed over.
+#[test]
+fn where_each_frame_arrives_at_its_shard_nothing_is_handed_over() {
+    let (client, server) = load_whole(ENDS[0], 2, WAYS[1], &mut |_, from, _| from);
+    assert_eq!(client.sum(|stats| stats.tcp.strays_out), 0);
+    assert_eq!(server.sum(|stats| stats.tcp.strays_out), 0);
+}
+
+/// Everything arrives at shard 0, as on a device with one queue, also the answer to
+/// what each of the others asked of its neighbours.
+#[test]
+fn a_neighbours_word_that_comes_to_one_shard_reaches_all() {
+    for ends in ENDS {
+        load_whole(ends, 4, WAYS[1], &mut |_, _, _| 0);
+    }
+}
+
+/// Connects once, and writes down how it ends.
+#[derive(Default)]
+struct Once(Option<Closed>);
+
+impl App for Once {
+    fn on_closed(&mut self, _: &mut Sockets, _: ConnectionId, _: u32, why: Closed) {
+        self.0 = Some(why);
+    }
+}
+
+impl Once {
+    fn connect(&mut self, sockets: &mut Sockets) {
+        let target = SocketAddr::new(ENDS[0][0], 80);
+        let options = SocketOptions::default();
+        sockets.connect(target, 0, options).unwrap();
+    }
+}
+
+/// An ICMP error that quotes what another shard has sent: the port is unreachable.
+fn port_unreachable(syn: &[u8]) -> Vec<u8> {
+    let quoted = &syn[ethernet::HEADER_LEN..][..ipv4::HEADER_LEN + 8];
+    let mut message = [&[3, 3, 0, 0, 0, 0, 0, 0][..], quoted].concat();
+    let sum = Sum::default().add_bytes(&message).complement();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let headers = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+    let mut packet = vec![0; headers];
+    ethernet::Header {
+        destination: CLIENT_MAC,
+        source: SERVER_MAC,
+        vlan: None,
+        ethertype: ETHERTYPE_IPV4,
+    }
+    .emit(&mut packet);
+    let [server, client] = ENDS[0];
+    ip::Header {
+        source: server,
+        destination: client,
+        protocol: ipv4::PROTOCOL_ICMP,
+        service: ip::Service::default(),
+        payload_len: message.len(),
+    }
+    .emit(&mut packet[ethernet::HEADER_LEN..]);
+    packet.extend(message);
+    packet
+}
+
+/// RFC 5927: whether it fits is for the owner to say.
+#[test]
+fn an_icmp_error_gets_to_the_shard_whose_segment_it_quotes() {
+    let [server, client] = ENDS[0];
+    let mut host = Host::new(
+        &config(CLIENT_MAC, client),
+        [Once::default(), Once::default()],
+    );
+    let mut peer = Host::new(&config(SERVER_MAC, server), responders(1));
+    let now = Instant::ZERO;
+    host.shards[1].with_app(now, Once::connect);
+    // The neighbour is found; its RST is not delivered.
+    let mut syn = Vec::new();
+    for _ in 0..4 {
+        host.step(now);
+        for (_, bytes) in host.take_sent() {
+            if bytes[12..14] == ETHERTYPE_IPV4.to_be_bytes() {
+                syn = bytes;
+            } else {
+                peer.arrive(0, &bytes);
+            }
+        }
+        peer.step(now);
+        for (_, bytes) in peer.take_sent() {
+            host.arrive(0, &bytes);
+        }
+    }
+    let mut forged = syn.clone();
+    let seq_at = ethernet::HEADER_LEN + ipv4::HEADER_LEN + 4;
+    forged[seq_at] ^= 0x80;
+    for (quoted, end) in [(&forged, None), (&syn, Some(Closed::Refused))] {
+        host.arrive(0, &port_unreachable(quoted));
+        host.step(now);
+        assert_eq!(host.shards[1].app().0, end);
+        let dropped = |shard: usize| host.shards[shard].stats().drops.of(DropReason::Icmp);
+        assert_eq!(
+            (dropped(0), dropped(1)),
+            (0, 1),
+            "the forged one, by its owner"
+        );
+    }
+    assert_eq!(host.shards[1].gauges().of(State::SynSent), 0);
+}
+
+#[test]
+#[should_panic(expected = "one seed")]
+fn shards_that_name_flows_differently_are_no_siblings() {
+    let shard = |seed| {
+        let mut config = config(SERVER_MAC, ENDS[0][0]);
+        config.seed = seed;
+        let pool = FramePool::on_heap(1, 2_048);
+        Shard::new(
+            config,
+            Instant::ZERO,
+            MemoryDriver::new(),
+            pool,
+            Once::default(),
+        )
+    };
+    shard::join(&mut [shard(1), shard(2)]);
+}
