@@ -171,6 +171,14 @@ impl Tcp {
                 !tcb.has_unsent() || tcb.timer != Timer::Idle,
                 "what can't be sent has a timer",
             )?;
+            ensure(
+                tcb.has_unacknowledged() || !tcb.timer.is_of_flight(),
+                "a timer of the flight runs for something in flight",
+            )?;
+            ensure(
+                tcb.has_unacknowledged() || tcb.has_unsent() || tcb.timer != Timer::Persist,
+                "the persist timer runs for something that waits",
+            )?;
         }
         if matches!(tcb.state, State::SynSent | State::SynReceived) {
             ensure(

@@ -114,7 +114,7 @@ impl Tcp {
         let shared = &mut self.shared;
         for _ in 0..TURN {
             let Some(plan) = shared.plan(cx.now, tcb) else {
-                shared.await_window(cx.now, tcb);
+                shared.await_room(cx.now, tcb);
                 shared.wake_writer(index, tcb);
                 shared.schedule(cx.now, index, tcb);
                 return;
@@ -154,10 +154,7 @@ impl Tcp {
         if let Some(why) = tcb.ends_on(Event::Unreachable) {
             return self.finish(cx, index, why);
         }
-        if tcb.timer == Timer::Idle && (tcb.has_unsent() || tcb.has_unacknowledged()) {
-            let rto = tcb.rtt.rto(self.shared.config.rto, tcb.backoff);
-            tcb.arm(Timer::Retransmit, cx.now, rto);
-        }
+        self.shared.await_room(cx.now, tcb);
         self.shared.schedule(cx.now, index, tcb);
     }
 }
@@ -434,7 +431,7 @@ impl Shared {
         match plan.kind {
             // It has its own timer.
             Kind::Probe => {}
-            _ if tcb.timer.is_off_flight() => self.restart_timer(now, tcb),
+            _ if !tcb.timer.is_of_flight() => self.restart_timer(now, tcb),
             Kind::New => self.note_departure(now, tcb, false),
             Kind::Again(_) => self.note_departure(now, tcb, true),
             Kind::Syn | Kind::Ack => {}
@@ -465,9 +462,10 @@ impl Shared {
     }
 
     /// Data waits, nothing is in flight and nothing may be sent: only a probe can
-    /// find out that the window has opened (RFC 9293 section 3.8.6.1), or it is
-    /// time to send less than would be worth it (section 3.8.6.2.1, override).
-    fn await_window(&mut self, now: Instant, tcb: &mut Tcb) {
+    /// find out that the window has opened (RFC 9293 section 3.8.6.1) or that the next
+    /// hop is back, or it is time to send less than would be worth it (section
+    /// 3.8.6.2.1, override).
+    fn await_room(&mut self, now: Instant, tcb: &mut Tcb) {
         if tcb.state.is_synchronized() && tcb.has_unsent() && tcb.timer == Timer::Idle {
             let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
             tcb.arm(Timer::Persist, now, rto);

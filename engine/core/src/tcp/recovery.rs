@@ -20,7 +20,7 @@ use super::input::micros;
 use super::prr::Prr;
 use super::rack::Moment;
 use super::tail_probe::Probe;
-use super::tcb::{Millis, Tcb, TcbFlags};
+use super::tcb::{Millis, Tcb, TcbFlags, Timer};
 use super::undo::Undo;
 use super::{Cx, Segment, Shared};
 use crate::seq::Seq;
@@ -103,12 +103,14 @@ impl Shared {
         let ack = self.score(cx.now, tcb, segment, acked, is_duplicate);
         self.sample_rtt(cx.now, tcb, segment, &ack);
         self.recover(cx.now, tcb, &ack);
-        if acked > 0 {
+        if acked > 0 || ack.delivered.bytes > 0 {
             tcb.unset(TcbFlags::TAIL_PROBE_DUE);
-            self.restart_timer(cx.now, tcb);
-        } else if ack.delivered.bytes > 0 {
-            tcb.unset(TcbFlags::TAIL_PROBE_DUE);
-            self.arm_for_flight(cx.now, tcb);
+            // A window that stays closed is probed when it was going to be.
+            if acked > 0 && tcb.timer != Timer::Persist {
+                self.restart_timer(cx.now, tcb);
+            } else {
+                self.arm_for_flight(cx.now, tcb);
+            }
         }
         if tcb.has_unsent() || tcb.cold().is_some_and(|cold| cold.flight.lost() > 0) {
             self.queue_output(index, tcb);

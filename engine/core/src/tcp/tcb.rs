@@ -130,16 +130,17 @@ pub(crate) enum Timer {
     Reorder,
     /// A tail loss probe (RFC 8985 section 7).
     Probe,
-    /// RFC 9293 section 3.8.6.1: the window is closed, or too small to use.
+    /// RFC 9293 section 3.8.6.1: the window is closed or too small to use, or the next
+    /// hop is silent. What is in flight, if anything, is a probe.
     Persist,
     /// An orphan in FIN-WAIT-2 whose peer may never close.
     FinWait2,
 }
 
 impl Timer {
-    /// It is armed for nothing that is in flight.
-    pub(crate) fn is_off_flight(self) -> bool {
-        matches!(self, Timer::Idle | Timer::FinWait2)
+    /// It is armed for what is in flight.
+    pub(crate) fn is_of_flight(self) -> bool {
+        matches!(self, Timer::Retransmit | Timer::Reorder | Timer::Probe)
     }
 }
 

@@ -57,10 +57,10 @@ impl Shared {
         }
     }
 
-    /// The same, or what comes before it: the timer was off (RFC 6298 (5.1)), or new
+    /// The same, or what comes before it: no such timer ran (RFC 6298 (5.1)), or new
     /// data was acknowledged (5.3).
     pub(crate) fn restart_timer(&self, now: Instant, tcb: &mut Tcb) {
-        if tcb.has_unacknowledged() && tcb.timer != Timer::Persist {
+        if tcb.has_unacknowledged() {
             self.arm_retransmit(now, tcb);
         }
         self.arm_for_flight(now, tcb);
@@ -71,7 +71,8 @@ impl Shared {
     /// latest in its place (RFC 8985 section 7.2).
     pub(crate) fn arm_for_flight(&self, now: Instant, tcb: &mut Tcb) {
         if !tcb.has_unacknowledged() {
-            if matches!(tcb.timer, Timer::Retransmit | Timer::Reorder | Timer::Probe) {
+            let is_persist = tcb.timer == Timer::Persist;
+            if tcb.timer.is_of_flight() || (is_persist && !tcb.has_unsent()) {
                 tcb.disarm(now); // RFC 6298 (5.2)
             }
             return;

@@ -496,6 +496,32 @@ fn three_retransmissions_without_an_answer_have_the_next_hop_probed() {
     assert_eq!(peer.state(), Some(State::Established), "no hard error");
 }
 
+/// What was never sent because the next hop was silent is sent when it is back, even
+/// when nothing but a timer lets it go: a socket that is corked has less than a full
+/// segment.
+#[test]
+fn what_waited_for_a_next_hop_leaves_when_it_is_back() {
+    let corked = SocketOptions {
+        cork: true,
+        ..SocketOptions::default()
+    };
+    let mut peer = Peer::new().listening_with(corked).handshake();
+    peer.wait_ms(30_000);
+    peer.answers_neighbors = false;
+    peer.sends(seg("PA").seq(1).ack(1).data(b"hello"));
+    // Five seconds after its use it is probed, three times.
+    peer.wait_ms(8_200);
+    peer.expects(seg("A").seq(1).ack(6));
+    assert_eq!(peer.asked, 1 + 3);
+    peer.engine_sends(b"anybody?");
+    peer.answers_neighbors = true;
+    peer.wait_ms(5_000);
+    assert_eq!(peer.asked, 1 + 3 + 1);
+    peer.expects(seg("PA").seq(1).ack(6).data(b"anybody?"));
+    peer.sends(seg("A").seq(6).ack(9));
+    peer.expects_nothing();
+}
+
 /// An engine on a VLAN hears that VLAN alone, and all that it sends is tagged.
 #[test]
 fn a_vlan_is_a_link_of_its_own() {

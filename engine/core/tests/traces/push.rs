@@ -3,6 +3,7 @@
 
 use crate::peer::{Peer, seg};
 use ringmill_core::sockets::{Ending, SocketOption, SocketOptions};
+use ringmill_core::tcp::State;
 use ringmill_core::wire::tcp::Flags;
 
 fn sends(peer: &mut Peer, len: usize, ending: Ending) {
@@ -148,4 +149,34 @@ fn a_small_segment_of_another_connection_holds_nothing_back() {
         peer.sends(seg("A").seq(1).ack(2).data(b"a"));
         peer.takes_all();
     }
+}
+
+/// What waited and left on a probe's timer is over with its acknowledgment: the timer
+/// does not go on until it gives up a peer that has nothing to answer.
+#[test]
+fn a_connection_that_has_sent_what_waited_may_be_idle_for_ever() {
+    let mut peer = with(nodelay());
+    sends(&mut peer, 5, Ending::More);
+    peer.wait_ms(210);
+    assert_eq!(takes(&mut peer), [(1, 5, true)]);
+    peer.sends(seg("A").seq(1).ack(6));
+    peer.wait_ms(10_000_000);
+    peer.expects_nothing();
+    assert_eq!(peer.state(), Some(State::Established));
+}
+
+/// Data that leaves while a probe's timer runs has a retransmission timer, and is lost
+/// as a whole when that expires.
+#[test]
+fn what_follows_a_segment_that_waited_is_repaired_as_any_flight() {
+    let mut peer = with(nodelay());
+    sends(&mut peer, 5, Ending::More);
+    peer.expects_nothing();
+    sends(&mut peer, 4 * 1_460, Ending::Push);
+    assert_eq!(takes(&mut peer).len(), 5);
+    peer.wait_ms(210);
+    assert_eq!(takes(&mut peer), [(1, 1_460, false)]);
+    peer.sends(seg("A").seq(1).ack(1_461));
+    let again = [(1_461, 1_460, false), (2_921, 1_460, false)];
+    assert_eq!(takes(&mut peer), again);
 }
