@@ -46,7 +46,14 @@ struct Place<'a> {
     y: f64,
 }
 
-/// The whole drawing of a run.
+/// The time-sequence diagram alone, for a page that says the rest in words.
+pub(crate) fn diagram(record: &Record) -> String {
+    let mut svg = Svg::new(WIDTH);
+    let bottom = draw(&mut svg, record, 24.0);
+    svg.finish(bottom + 16.0)
+}
+
+/// The whole drawing of a run, which explains itself where it stands alone.
 pub(crate) fn svg(outcome: &Outcome) -> String {
     let mut svg = Svg::new(WIDTH);
     svg.title(outcome.scenario.name, outcome.scenario.title);
@@ -324,7 +331,7 @@ fn arrows_that_cross(svg: &mut Svg, record: &Record, places: &[Place]) {
                     svg,
                     record,
                     index,
-                    ((end.0 + reach, end.1 - 10.0), end),
+                    ((end.0 + reach, end.1 - 2.0), end),
                     true,
                 );
             }
