@@ -19,14 +19,16 @@ const STYLE: &str = "body { font: 16px/1.5 sans-serif; max-width: 62em; margin: 
 pub(crate) fn page(outcome: &Outcome) -> String {
     let scenario = outcome.scenario;
     let (name, title) = (escaped(scenario.name), escaped(scenario.title));
+    let has_kernel = outcome.record.hosts.iter().any(|host| host.tcp == "kernel");
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <title>{name}: {title}</title><style>{STYLE}</style></head><body>\n\
          <h1>{name}</h1>\n<p>{title}</p>\n\
-         <p>{}</p>\n<p><i>{}</i></p>\n<p><code>ringmill lab {name} {}</code></p>\n",
+         <p>{}</p>\n<p><i>{}</i></p>\n<p><code>ringmill lab {name} {}{}</code></p>\n",
         marked(scenario.why),
         escaped(scenario.rfc),
         escaped(&outcome.parameters),
+        if has_kernel { " --veth" } else { "" },
     );
     page.push_str(&drawing::diagram(&outcome.record));
     for table in &outcome.tables {
