@@ -180,6 +180,10 @@ impl Tcp {
                 "the persist timer runs for something that waits",
             )?;
         }
+        ensure(
+            !tcb.is(TcbFlags::PROBE_DUE) || tcb.timer == Timer::Persist,
+            "a probe is due by its timer",
+        )?;
         if matches!(tcb.state, State::SynSent | State::SynReceived) {
             ensure(
                 is_waiting || tcb.timer != Timer::Idle || tcb.awaits_data(),

@@ -360,8 +360,10 @@ impl Tcb {
         self.timer_at = Millis::after(now, length);
     }
 
-    /// Nothing is waited for from now on; `timer_at` keeps since when.
+    /// Nothing is waited for from now on; `timer_at` keeps since when. A probe that has
+    /// not left yet is as late as its timer.
     pub(crate) fn disarm(&mut self, now: Instant) {
+        self.unset(TcbFlags::PROBE_DUE);
         self.timer = Timer::Idle;
         self.timer_at = Millis::at(now);
     }

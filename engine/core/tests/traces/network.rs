@@ -496,11 +496,9 @@ fn three_retransmissions_without_an_answer_have_the_next_hop_probed() {
     assert_eq!(peer.state(), Some(State::Established), "no hard error");
 }
 
-/// What was never sent because the next hop was silent is sent when it is back, even
-/// when nothing but a timer lets it go: a socket that is corked has less than a full
-/// segment.
-#[test]
-fn what_waited_for_a_next_hop_leaves_when_it_is_back() {
+/// A connection with a cork on it that has `anybody?` to send, and a next hop that has
+/// just been found silent.
+fn unheard() -> Peer {
     let corked = SocketOptions {
         cork: true,
         ..SocketOptions::default()
@@ -508,18 +506,42 @@ fn what_waited_for_a_next_hop_leaves_when_it_is_back() {
     let mut peer = Peer::new().listening_with(corked).handshake();
     peer.wait_ms(30_000);
     peer.answers_neighbors = false;
-    peer.sends(seg("PA").seq(1).ack(1).data(b"hello"));
+    peer.sends(seg("PA").seq(1).ack(1).win(10_000).data(b"hello"));
     // Five seconds after its use it is probed, three times.
     peer.wait_ms(8_200);
     peer.expects(seg("A").seq(1).ack(6));
     assert_eq!(peer.asked, 1 + 3);
     peer.engine_sends(b"anybody?");
+    peer
+}
+
+/// What was never sent because the next hop was silent is sent when it is back, even
+/// when nothing but a timer lets it go: it is corked, and less than a full segment.
+#[test]
+fn what_waited_for_a_next_hop_leaves_when_it_is_back() {
+    let mut peer = unheard();
     peer.answers_neighbors = true;
     peer.wait_ms(5_000);
     assert_eq!(peer.asked, 1 + 3 + 1);
     peer.expects(seg("PA").seq(1).ack(6).data(b"anybody?"));
     peer.sends(seg("A").seq(6).ack(9));
     peer.expects_nothing();
+}
+
+/// A probe that was due when the window opened, and waited for the next hop, is not
+/// due any more: what leaves then has a timer, and is sent again.
+#[test]
+fn a_probe_that_a_silent_next_hop_held_up_is_off_when_the_window_opens() {
+    let mut peer = unheard();
+    peer.wait_ms(4_000);
+    assert_eq!(peer.asked, 1 + 3 + 2, "it is asked for again");
+    peer.sends(seg("A").seq(6).ack(1).win(20_000));
+    peer.arrives(&advertisement(PEER, PEER_MAC, true, true));
+    peer.answers_neighbors = true;
+    peer.wait_ms(10_000);
+    let sent = peer.takes_all();
+    assert!(sent.len() > 2, "{sent:?}");
+    assert!(sent.iter().all(|(_, data)| data == b"anybody?"));
 }
 
 /// An engine on a VLAN hears that VLAN alone, and all that it sends is tagged.
