@@ -281,7 +281,11 @@ pub(crate) struct NetworkArguments {
     /// How long TIME-WAIT lasts: twice the MSL.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::duration)]
     pub(crate) time_wait: Duration,
-    /// Keep the engine on this core.
+    /// Shards: each has a thread, a core and queues of the interface of its own.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::positive)]
+    pub(crate) shards: usize,
+    /// Keep the engine on this core, and further shards on those after it [default:
+    /// several shards are kept on the first cores].
     #[arg(long, value_name = "CORE")]
     pub(crate) core: Option<usize>,
     /// Seed of all randomness [default: from the operating system].
@@ -306,6 +310,7 @@ impl NetworkArguments {
             congestion: None,
             ecn: false,
             time_wait: Duration::from_secs(60),
+            shards: 1,
             core: None,
             seed: None,
         }
@@ -345,7 +350,8 @@ pub(crate) struct OutputArguments {
     /// Write the report as JSON (tools/REPORT.md tells its fields).
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write every frame as pcapng.
+    /// Write every frame as pcapng; several shards write a file each, FILE.0 and so
+    /// on with the number in front of the extension.
     #[arg(long, value_name = "FILE")]
     pub(crate) pcap: Option<PathBuf>,
     /// No line a second.

@@ -2,10 +2,11 @@
 //! the machine or the user's rights allow no more.
 
 use crate::cli::DemoArguments;
-use crate::engine::{Control, Ended, Run};
+use crate::engine::{Control, Ended, Part, Run};
 use crate::exit::Exit;
+use crate::job::{Job, Seat};
 use crate::live::Live;
-use crate::port::{Job, Port};
+use crate::port::Port;
 use crate::report::{Report, books_differ};
 use crate::{load, serve};
 use anyhow::Context as _;
@@ -22,6 +23,7 @@ use ringmill_core::stack::Config;
 use ringmill_core::time::Instant;
 use ringmill_core::wire::ethernet::MacAddress;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 /// The addresses of both ends, of one version of IP.
 #[derive(Clone, Copy)]
@@ -93,13 +95,9 @@ fn load_app(arguments: &DemoArguments) -> Load {
     })
 }
 
-fn http_app(arguments: &DemoArguments) -> anyhow::Result<Http> {
-    Ok(serve::http(
-        serve::body_of(arguments.body)?,
-        (80, arguments.connections.max(1_024)),
-        false,
-        None,
-    ))
+fn http_app(arguments: &DemoArguments, body: &Arc<[u8]>) -> Http {
+    let backlog = arguments.connections.max(1_024);
+    serve::http(Arc::clone(body), (80, backlog), false, None)
 }
 
 fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
@@ -127,8 +125,7 @@ fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     };
     let start = client_job.clock.now();
     let mut live = Live::new(start, arguments.output.quiet);
-    let http = http_app(arguments)?;
-    let load = load_app(arguments);
+    let body = serve::body_of(arguments.body)?;
     let ends = Ends::of(arguments);
     let server_port = open(&server_side, ends.server, ends.prefix_len)?;
     let client_port = open(&client_side, ends.client, ends.prefix_len)?;
@@ -140,14 +137,14 @@ fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
     let (client, server) = std::thread::scope(|scope| -> anyhow::Result<(Ended, Ended)> {
         let server = scope.spawn(move || {
             server_port.run(
-                http,
+                |_| http_app(arguments, &body),
                 &server_job,
                 |http, sockets| Ok(http.start(sockets).map(drop)?),
-                drop,
+                |_| {},
             )
         });
         let client = client_port.run(
-            load,
+            |_| load_app(arguments),
             &client_job,
             |_, _| Ok(()),
             |snapshot| live.tell(snapshot),
@@ -162,7 +159,7 @@ fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         arguments,
         &client,
         &server,
-        &Report::new(&client, start, &description, MTU, client_job.cores),
+        &Report::new(&client, start, &description, MTU, client_job.cores.len()),
     )
 }
 
@@ -180,7 +177,7 @@ fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         start,
         MemoryDriver::new(),
         memory_pool(),
-        http_app(arguments)?,
+        http_app(arguments, &serve::body_of(arguments.body)?),
     );
     server.with_app(start, |http, sockets| http.start(sockets).map(drop))?;
     let mut live = Live::new(start, arguments.output.quiet);
@@ -188,31 +185,33 @@ fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         port: MemoryDriver::new(),
         server,
     };
-    let (wire, _, client) = job.run_over(
-        config(ends.client, ends.prefix_len),
-        wire,
-        memory_pool(),
-        load_app(arguments),
+    let seat = Seat {
+        config: config(ends.client, ends.prefix_len),
+        driver: wire,
+        pool: memory_pool(),
+    };
+    let (wires, client) = job.run(
+        vec![seat],
+        |_| load_app(arguments),
         |_, _| Ok(()),
-        |snapshot| {
-            live.tell(snapshot);
-        },
+        |snapshot| live.tell(snapshot),
     )?;
+    let wire = wires.into_iter().next().context("the wire is gone")?.0;
     let mut server = wire.server;
     let control = Control::default();
     control.stop();
     let server = Run {
         shard: &mut server,
         clock: job.clock,
-        control,
         duration: None,
+        part: Part::alone(&control),
     }
     .until_end(drop);
     conclude(
         arguments,
         &client,
         &server,
-        &Report::new(&client, start, "memory", MTU, job.cores),
+        &Report::new(&client, start, "memory", MTU, job.cores.len()),
     )
 }
 

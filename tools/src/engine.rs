@@ -120,7 +120,18 @@ impl Workload for Iperf3 {
     }
 }
 
-/// Everything that a shard has to tell, at one instant.
+impl Figures {
+    fn add(&mut self, other: &Figures) {
+        match (self, other) {
+            (Figures::Load(sum), Figures::Load(part)) => sum.add(part),
+            (Figures::Http(sum), Figures::Http(part)) => sum.add(part),
+            // All shards run the same application.
+            _ => {}
+        }
+    }
+}
+
+/// Everything that a shard has to tell, or all of them together, at one instant.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) at: Instant,
@@ -128,9 +139,35 @@ pub(crate) struct Snapshot {
     pub(crate) drops: DriverDrops,
     pub(crate) gauges: Gauges,
     pub(crate) figures: Figures,
+    /// What each shard did of it.
+    pub(crate) shares: Vec<Share>,
+    pub(crate) frames_missing: usize,
+}
+
+/// One shard's part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
     /// Time spent in steps that moved something.
     pub(crate) busy: Duration,
-    pub(crate) frames_missing: usize,
+    pub(crate) stats: Stats,
+}
+
+impl Snapshot {
+    pub(crate) fn add(&mut self, other: &Snapshot) {
+        self.at = self.at.max(other.at);
+        self.stats.add(&other.stats);
+        self.drops.add(&other.drops);
+        self.gauges.add(&other.gauges);
+        self.figures.add(&other.figures);
+        self.shares.extend(&other.shares);
+        self.frames_missing += other.frames_missing;
+    }
+
+    /// Time that a shard was busy, in the mean.
+    pub(crate) fn busy(&self) -> Duration {
+        let sum: Duration = self.shares.iter().map(|share| share.busy).sum();
+        sum / u32::try_from(self.shares.len()).unwrap_or(1).max(1)
+    }
 }
 
 /// How a run ended.
@@ -148,6 +185,15 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    /// How all shards together ended, once another has.
+    pub(crate) fn add(&mut self, other: &Ended) {
+        self.last.add(&other.last);
+        self.drained_at = self.drained_at.max(other.drained_at);
+        self.interrupted |= other.interrupted;
+        self.aborted += other.aborted;
+        self.time_wait += other.time_wait;
+    }
+
     /// Nothing is held that should have come home.
     pub(crate) fn leaks(&self) -> Vec<(&'static str, usize)> {
         let Snapshot {
@@ -169,13 +215,62 @@ impl Ended {
 /// What connections get to end by themselves before they are aborted.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
+/// One shard's part in a run of several: who is done goes on stepping until nobody
+/// is left, for segments of the others may still come to it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    control: Control,
+    left: Arc<AtomicUsize>,
+    is_done: bool,
+}
+
+impl Part {
+    /// Of a shard without siblings.
+    pub(crate) fn alone(control: &Control) -> Part {
+        Part {
+            control: control.clone(),
+            left: Arc::new(AtomicUsize::new(1)),
+            is_done: false,
+        }
+    }
+
+    /// Of each of `count` shards that stop and end together.
+    pub(crate) fn of(count: usize, control: &Control) -> impl Iterator<Item = Part> {
+        let left = Arc::new(AtomicUsize::new(count));
+        (0..count).map(move |_| Part {
+            control: control.clone(),
+            left: Arc::clone(&left),
+            is_done: false,
+        })
+    }
+
+    fn done(&mut self) {
+        self.is_done = true;
+        self.left.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn all_are_done(&self) -> bool {
+        self.left.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Drop for Part {
+    /// A thread that panicked: the others can't go on without it, nor wait for it.
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.done();
+            self.control.stop();
+        }
+    }
+}
+
 /// A shard on its way through a run.
 pub(crate) struct Run<'a, D, A> {
     pub(crate) shard: &'a mut Shard<D, A>,
     pub(crate) clock: Clock,
-    pub(crate) control: Control,
     /// How long to run; until stopped if none.
     pub(crate) duration: Option<Duration>,
+    pub(crate) part: Part,
 }
 
 impl<D: Driver, A: Workload> Run<'_, D, A> {
@@ -191,24 +286,25 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
                 next_tell += Duration::from_secs(1);
                 tell(self.snapshot(now, pace.busy()));
             }
-            if self.control.stops() > 0 || end.is_some_and(|end| now >= end) {
+            if self.part.control.stops() > 0 || end.is_some_and(|end| now >= end) {
                 break;
             }
         }
-        let interrupted = self.control.stops() > 0 && end.is_none_or(|end| self.clock.now() < end);
+        let interrupted =
+            self.part.control.stops() > 0 && end.is_none_or(|end| self.clock.now() < end);
         self.finish(&mut pace, interrupted)
     }
 
     fn finish(&mut self, pace: &mut Pace, interrupted: bool) -> Ended {
         let drained_at = self.clock.now();
-        let stops = self.control.stops();
+        let stops = self.part.control.stops();
         self.shard
             .with_app(drained_at, |app, sockets| app.drain(sockets));
         let mut next_look = drained_at;
         let mut aborted = 0;
-        loop {
+        while !self.part.all_are_done() {
             let now = pace.step(self.shard);
-            if now < next_look {
+            if now < next_look || self.part.is_done {
                 continue;
             }
             // Counting walks over all connections: not at every step.
@@ -216,18 +312,11 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
             let live = self.shard.gauges().live();
             let is_over = self.shard.app().is_drained() && live == 0;
             if is_over && !self.shard.has_work() {
-                break;
-            }
-            if self.control.stops() > stops || now.since(drained_at) > DRAIN_TIME {
+                self.part.done();
+            } else if self.part.control.stops() > stops || now.since(drained_at) > DRAIN_TIME {
                 aborted = live;
-                self.shard.with_app(now, |app, sockets| {
-                    app.abort(sockets);
-                    sockets.abort_all();
-                });
-                // The RSTs leave, and what was sent comes home.
-                let until = now + Duration::from_millis(10);
-                while pace.step(self.shard) < until {}
-                break;
+                self.abort(pace, now);
+                self.part.done();
             }
         }
         let time_wait = self.shard.abandon_time_wait();
@@ -241,14 +330,25 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
         }
     }
 
+    fn abort(&mut self, pace: &mut Pace, now: Instant) {
+        self.shard.with_app(now, |app, sockets| {
+            app.abort(sockets);
+            sockets.abort_all();
+        });
+        // The RSTs leave, and what was sent comes home.
+        let until = now + Duration::from_millis(10);
+        while pace.step(self.shard) < until {}
+    }
+
     fn snapshot(&self, now: Instant, busy: Duration) -> Snapshot {
+        let stats = self.shard.stats();
         Snapshot {
             at: now,
-            stats: self.shard.stats(),
+            stats,
             drops: self.shard.driver_drops(),
             gauges: self.shard.gauges(),
             figures: self.shard.app().figures(),
-            busy,
+            shares: vec![Share { busy, stats }],
             frames_missing: self.shard.frames_missing(),
         }
     }

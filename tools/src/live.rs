@@ -21,11 +21,11 @@ impl Live {
         }
     }
 
-    pub(crate) fn tell(&mut self, snapshot: Snapshot) {
+    pub(crate) fn tell(&mut self, snapshot: &Snapshot) {
         if !self.quiet {
-            println!("{}", self.line(&snapshot));
+            println!("{}", self.line(snapshot));
         }
-        self.last = Some(snapshot);
+        self.last = Some(snapshot.clone());
     }
 
     fn line(&self, now: &Snapshot) -> String {
@@ -35,8 +35,8 @@ impl Live {
         let tcp = |snapshot: &Snapshot| snapshot.stats.tcp;
         let before = self.last.as_ref().map(tcp).unwrap_or_default();
         let tcp = tcp(now);
-        let busy_before = self.last.as_ref().map_or(Duration::ZERO, |last| last.busy);
-        let busy = (now.busy - busy_before).as_secs_f64() / span * 100.0;
+        let busy_before = self.last.as_ref().map_or(Duration::ZERO, Snapshot::busy);
+        let busy = (now.busy() - busy_before).as_secs_f64() / span * 100.0;
         let drops = now.stats.drops.total() + now.drops.total()
             - self
                 .last

@@ -3,8 +3,9 @@
 use crate::cli::LoadArguments;
 use crate::engine::{Ended, Figures};
 use crate::exit::{Exit, Failure};
+use crate::job::Job;
 use crate::live::Live;
-use crate::port::{Job, Port};
+use crate::port::Port;
 use crate::report::Report;
 use ringmill_core::app::load::{Load, LoadConfig};
 
@@ -22,10 +23,11 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
         ));
     }
     let port = Port::open(&arguments.interface, &arguments.network, arguments.ports)?;
-    if arguments.connections > port.config.tcp.max_connections {
+    let shards = arguments.network.shards;
+    let most = port.config.tcp.max_connections * shards;
+    if arguments.connections > most {
         return Err(Failure::usage(format!(
-            "at most {} connections at a time",
-            port.config.tcp.max_connections
+            "at most {most} connections at a time"
         )));
     }
     if port.config.addresses.iter().any(|own| own.ip == target) {
@@ -34,13 +36,15 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
         ));
     }
     let (description, mtu) = (port.description.clone(), port.interface.mtu);
-    let load = Load::new(LoadConfig {
-        target: arguments.url.target,
-        host: arguments.url.host.clone(),
-        path: arguments.url.path.clone(),
-        connections: arguments.connections,
-        close: arguments.close.mode(),
-    });
+    let load = |shard| {
+        Load::new(LoadConfig {
+            target: arguments.url.target,
+            host: arguments.url.host.clone(),
+            path: arguments.url.path.clone(),
+            connections: share(arguments.connections, shards, shard),
+            close: arguments.close.mode(),
+        })
+    };
     eprintln!(
         "loading {} with {} connections through {description}",
         arguments.url.target, arguments.connections
@@ -48,7 +52,7 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
     let start = job.clock.now();
     let mut live = Live::new(start, arguments.output.quiet);
     let ended = port.run(load, &job, |_, _| Ok(()), |snapshot| live.tell(snapshot))?;
-    let report = Report::new(&ended, start, &description, mtu, job.cores);
+    let report = Report::new(&ended, start, &description, mtu, job.cores.len());
     print!("{}", report.text());
     if let Some(path) = &arguments.output.json {
         report.write_json(path)?;
@@ -66,6 +70,11 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
         eprintln!("ringmill: {}", unreachable_text(arguments, &ended));
     }
     Ok(exit)
+}
+
+/// What one of `shards` has to do of `count`.
+fn share(count: usize, shards: usize, shard: usize) -> usize {
+    count / shards + usize::from(shard < count % shards)
 }
 
 /// What the run's outcome is to a script.

@@ -4,18 +4,21 @@
 //! cli, values   what was asked          exit      how it ended
 //! serve, load   the commands            demo      both, over a veth of its own
 //! iperf3        a service of serve
-//! port          interface -> shard      engine    the loop around Shard::step
+//! port          interface -> shards     job       shards on threads
+//! engine        the loop around Shard::step
 //! live          a line a second         report    text and JSON at the end
 //! states        the state machine         requirements  of RFC 9293, where they are done
 //! sim           a hunt for faults in virtual time
 //! lab           TCP's behaviours, shown and checked
 //! ```
 
+mod capture;
 mod cli;
 mod demo;
 mod engine;
 mod exit;
 mod iperf3;
+mod job;
 mod lab;
 mod live;
 mod load;

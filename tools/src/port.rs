@@ -1,23 +1,19 @@
-//! From the arguments to a shard on an interface, and back.
+//! From the arguments to shards on an interface, and back.
 
-use crate::cli::{Checksum, Congestion, Mode, NetworkArguments, OutputArguments};
-use crate::engine::{Control, Ended, Run, Snapshot, Workload};
+use crate::capture;
+use crate::cli::{Checksum, Congestion, Mode, NetworkArguments};
+use crate::engine::{Ended, Snapshot, Workload};
 use crate::exit::Failure;
-use anyhow::{Context as _, bail};
-use ringmill::clock::Clock;
-use ringmill::{Interface, Owned, Steering, XdpConfig, XdpDriver, XdpMode, affinity};
-use ringmill_core::driver::capture::Capture;
-use ringmill_core::frame::FramePool;
+use crate::job::{Job, Seat};
+use anyhow::bail;
+use ringmill::{Interface, Owned, Steering, XdpConfig, XdpDriver, XdpMode};
 use ringmill_core::ports::PortRange;
-use ringmill_core::shard::Shard;
 use ringmill_core::sockets::Sockets;
 use ringmill_core::stack::{Config, Gateways, InterfaceAddress};
 use ringmill_core::tcp::{Algorithm, Ecn};
-use ringmill_core::time::Duration;
 use ringmill_core::wire::ChecksumPolicy;
 use ringmill_core::wire::ethernet::MacAddress;
 use std::fs::File;
-use std::io::BufWriter;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -29,8 +25,8 @@ pub(crate) struct Port {
     pub(crate) interface: Interface,
     pub(crate) description: String,
     pub(crate) config: Config,
-    driver: XdpDriver,
-    pool: FramePool,
+    /// One for each shard.
+    seats: Vec<Seat<XdpDriver>>,
     steering: Steering,
 }
 
@@ -42,7 +38,10 @@ impl Port {
         ports: PortRange,
     ) -> anyhow::Result<Port> {
         let interface = Interface::find_up(interface)?;
-        let config = stack_config(&interface, network, ports)?;
+        let config = stack_config(&interface, network)?;
+        let blocks = ports.split(network.shards).ok_or_else(|| {
+            Failure::usage("there are fewer local ports than shards: widen --ports")
+        })?;
         let mode = match network.mode {
             Mode::Auto => XdpMode::Auto,
             Mode::Zerocopy => XdpMode::Native,
@@ -54,141 +53,129 @@ impl Port {
             .iter()
             .map(|own| Owned::Address(own.ip))
             .collect();
+        let queues = queues_by_shard(&interface, network.shards)?;
         let mut steering = Steering::attach(&interface, mode, network.vlan, &owned)?;
-        let mut xdp = XdpConfig::new(&interface.name);
-        xdp.zero_copy = matches!(network.mode, Mode::Auto | Mode::Zerocopy)
+        let zero_copy = matches!(network.mode, Mode::Auto | Mode::Zerocopy)
             && steering.mode() == XdpMode::Native;
-        let (driver, pool) = XdpDriver::open(&xdp)?;
-        steering.deliver_to(&driver)?;
-        let checksum = match config.checksum {
-            ChecksumPolicy::Full => "full checksums",
-            ChecksumPolicy::AcceptPartial => "partial checksums accepted",
-        };
-        let description = format!("{}, {} XDP, {checksum}", driver.describe(), steering.mode());
-        if network.mode == Mode::Zerocopy && !driver.is_zero_copy() {
+        let mut seats = Vec::new();
+        for (queues, ports) in queues.into_iter().zip(blocks) {
+            let (driver, pool) = XdpDriver::open(&XdpConfig {
+                queues,
+                zero_copy,
+                ..XdpConfig::new(&interface.name)
+            })?;
+            steering.deliver_to(&driver)?;
+            let mut config = config.clone();
+            config.tcp.ports = ports;
+            seats.push(Seat {
+                config,
+                driver,
+                pool,
+            });
+        }
+        if network.mode == Mode::Zerocopy && !seats.iter().all(|seat| seat.driver.is_zero_copy()) {
             return Err(Failure::environment(format!(
                 "{} can't do zero copy: use --mode copy, or auto",
                 interface.name
             )));
         }
+        let description = describe(&seats, &steering, config.checksum);
         Ok(Port {
             interface,
             description,
             config,
-            driver,
-            pool,
+            seats,
             steering,
         })
     }
 
-    /// Runs an application on the port to its end. `begin` is its first call.
-    pub(crate) fn run<A: Workload>(
+    /// Runs an application on the port to its end: `app` makes one for each shard,
+    /// by its number, and `begin` is its first call.
+    pub(crate) fn run<A: Workload + Send>(
         self,
-        app: A,
+        app: impl FnMut(usize) -> A,
         job: &Job,
-        begin: impl FnOnce(&mut A, &mut Sockets) -> anyhow::Result<()>,
-        tell: impl FnMut(Snapshot),
+        begin: impl FnMut(&mut A, &mut Sockets) -> anyhow::Result<()>,
+        tell: impl FnMut(&Snapshot),
     ) -> anyhow::Result<Ended> {
         let Port {
-            config,
-            driver,
-            pool,
-            steering,
-            ..
+            seats, steering, ..
         } = self;
-        let (driver, pool, ended) = match &job.pcap {
-            None => job.run_over(config, driver, pool, app, begin, tell)?,
+        let (drivers, ended) = match &job.pcap {
+            None => job.run(seats, app, begin, tell)?,
             Some(path) => {
-                let file = create(path)?;
-                let capture =
-                    Capture::new(driver, BufWriter::new(file), job.clock.wall_clock_offset())
-                        .with_context(|| format!("can't write {}", path.display()))?;
-                let (capture, pool, ended) =
-                    job.run_over(config, capture, pool, app, begin, tell)?;
-                let (driver, written) = capture.finish();
-                written
-                    .map_err(anyhow::Error::from)
-                    .and_then(|writer| {
-                        Ok(writer.into_inner().map_err(|error| error.into_error())?)
-                    })
-                    .with_context(|| format!("the capture in {} is not whole", path.display()))?;
-                (driver, pool, ended)
+                let seats = capture::start(seats, path, job.clock)?;
+                let (captures, ended) = job.run(seats, app, begin, tell)?;
+                (capture::finish(captures, path)?, ended)
             }
         };
         // Nothing is steered to sockets that are about to go.
         drop(steering);
-        driver.close(pool)?;
+        for (driver, pool) in drivers {
+            driver.close(pool)?;
+        }
         Ok(ended)
     }
 }
 
-/// How to run an application, whatever it runs on.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub(crate) clock: Clock,
-    pub(crate) control: Control,
-    pub(crate) duration: Option<Duration>,
-    pub(crate) core: Option<usize>,
-    /// Cores that the process may use: asked for before a thread is pinned to one.
-    pub(crate) cores: usize,
-    pub(crate) pcap: Option<std::path::PathBuf>,
-}
-
-impl Job {
-    pub(crate) fn new(
-        duration: Option<Duration>,
-        core: Option<usize>,
-        output: &OutputArguments,
-    ) -> anyhow::Result<Job> {
-        let control = Control::default();
-        control.on_signals()?;
-        Ok(Job {
-            clock: Clock::start(),
-            control,
-            duration,
-            core,
-            cores: affinity::cores().len(),
-            pcap: output.pcap.clone(),
-        })
-    }
-
-    /// Runs an application over any driver to its end.
-    pub(crate) fn run_over<D: ringmill_core::driver::Driver, A: Workload>(
-        &self,
-        config: Config,
-        driver: D,
-        pool: FramePool,
-        app: A,
-        begin: impl FnOnce(&mut A, &mut Sockets) -> anyhow::Result<()>,
-        tell: impl FnMut(Snapshot),
-    ) -> anyhow::Result<(D, FramePool, Ended)> {
-        if let Some(core) = self.core
-            && !affinity::pin_thread(core)
-        {
-            return Err(Failure::usage(format!(
-                "this process may not run on core {core}"
-            )));
-        }
-        let now = self.clock.now();
-        let mut shard = Shard::new(config, now, driver, pool, app);
-        shard.with_app(now, begin)?;
-        let run = Run {
-            shard: &mut shard,
-            clock: self.clock,
-            control: self.control.clone(),
-            duration: self.duration,
+/// Each shard's queues: they take turns until none is left.
+fn queues_by_shard(interface: &Interface, shards: usize) -> anyhow::Result<Vec<Vec<u32>>> {
+    let Interface {
+        name, rx_queues, ..
+    } = interface;
+    let first = (0..*rx_queues).take(shards);
+    if first.len() < shards {
+        let remedy = if interface.is_veth {
+            format!(
+                "make it with numrxqueues {shards} numtxqueues {shards}, or `ethtool -L {name} rx {shards} tx {shards}`"
+            )
+        } else {
+            format!("`ethtool -L {name} combined {shards}`")
         };
-        let ended = run.until_end(tell);
-        let (driver, pool, _) = shard.into_parts();
-        Ok((driver, pool, ended))
+        return Err(Failure::environment(format!(
+            "{name} has too few receive queues for {shards} shards ({rx_queues}): {remedy}, or fewer --shards"
+        )));
     }
+    Ok(first
+        .map(|first| (first..*rx_queues).step_by(shards).collect())
+        .collect())
 }
 
-fn stack_config(
-    interface: &Interface,
-    network: &NetworkArguments,
-    ports: PortRange,
-) -> anyhow::Result<Config> {
+fn describe(seats: &[Seat<XdpDriver>], steering: &Steering, checksum: ChecksumPolicy) -> String {
+    let checksum = match checksum {
+        ChecksumPolicy::Full => "full checksums",
+        ChecksumPolicy::AcceptPartial => "partial checksums accepted",
+    };
+    let port = match seats {
+        [seat] => seat.driver.describe(),
+        seats => describe_several(seats),
+    };
+    format!("{port}, {} XDP, {checksum}", steering.mode())
+}
+
+fn describe_several(seats: &[Seat<XdpDriver>]) -> String {
+    let Interface { name, driver, .. } = seats[0].driver.interface();
+    let queues: Vec<String> = seats
+        .iter()
+        .map(|seat| {
+            let numbers = seat.driver.sockets().map(|(queue, _)| queue.to_string());
+            numbers.collect::<Vec<_>>().join("+")
+        })
+        .collect();
+    let is_zero_copy = seats.iter().all(|seat| seat.driver.is_zero_copy());
+    let copying = if is_zero_copy {
+        "zero copy"
+    } else {
+        "copy mode"
+    };
+    format!(
+        "{name} ({driver}), {} shards on queues {}, {copying}",
+        seats.len(),
+        queues.join(", ")
+    )
+}
+
+fn stack_config(interface: &Interface, network: &NetworkArguments) -> anyhow::Result<Config> {
     let Some(first) = network.addresses.first() else {
         bail!("no address");
     };
@@ -227,7 +214,6 @@ fn stack_config(
     };
     config.tcp = network.profile.config();
     config.tcp.msl = network.time_wait / 2;
-    config.tcp.ports = ports;
     match network.congestion {
         Some(Congestion::Newreno) => config.tcp.congestion = Algorithm::NewReno,
         Some(Congestion::Cubic) => config.tcp.congestion = Algorithm::Cubic,

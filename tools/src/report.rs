@@ -1,9 +1,10 @@
 //! The report at the end: text for people, JSON for programs. Both say the same;
 //! tools/REPORT.md tells what each field means.
 
-use crate::engine::{Ended, Figures};
+use crate::engine::{Ended, Figures, Share};
 use hdrhistogram::Histogram;
 use ringmill_core::app::load::LoadStats;
+use ringmill_core::driver::DriverDrops;
 use ringmill_core::time::{Duration, Instant};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub(crate) struct Report {
     command: Vec<String>,
     environment: Environment,
     run: RunFigures,
+    shards: Vec<ShardFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     load: Option<LoadFigures>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,11 +50,22 @@ struct Environment {
 #[derive(Debug, Serialize)]
 struct RunFigures {
     seconds: f64,
-    /// Share of the engine's time in steps that moved something.
+    /// Share of the shards' time in steps that moved something.
     busy: f64,
     interrupted: bool,
     /// Frames both ways for each request, or for each connection of a server.
     frames_per_unit: Option<f64>,
+}
+
+/// What one shard did.
+#[derive(Debug, Serialize)]
+struct ShardFigures {
+    busy: f64,
+    established: u64,
+    rx_frames: u64,
+    tx_frames: u64,
+    strays_in: u64,
+    strays_out: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,7 +164,7 @@ impl Report {
         #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
         let frames_per_unit =
             (units > 0).then(|| (link.rx_frames + link.tx_frames) as f64 / units as f64);
-        let drops = last.drops;
+        let alive = last.at.since(start).as_secs_f64().max(1e-9);
         Report {
             schema: SCHEMA,
             program: "ringmill",
@@ -168,10 +181,15 @@ impl Report {
             },
             run: RunFigures {
                 seconds,
-                busy: last.busy.as_secs_f64() / last.at.since(start).as_secs_f64().max(1e-9),
+                busy: last.busy().as_secs_f64() / alive,
                 interrupted: ended.interrupted,
                 frames_per_unit,
             },
+            shards: last
+                .shares
+                .iter()
+                .map(|share| shard_figures(share, alive))
+                .collect(),
             load,
             serve,
             tcp: last.stats.tcp.iter().collect(),
@@ -182,12 +200,7 @@ impl Report {
                 .iter()
                 .map(|(reason, count)| (reason.label(), count))
                 .collect(),
-            driver_drops: Counts::from([
-                ("rx_ring_full", drops.rx_ring_full),
-                ("rx_no_frame", drops.rx_no_frame),
-                ("rx_invalid", drops.rx_invalid),
-                ("tx_invalid", drops.tx_invalid),
-            ]),
+            driver_drops: driver_drops(&last.drops),
             end: EndFigures {
                 aborted: ended.aborted,
                 time_wait: ended.time_wait,
@@ -211,6 +224,37 @@ impl Report {
         out
     }
 
+    fn dropped_text(&self) -> String {
+        let dropped: Counts = self
+            .drops
+            .iter()
+            .chain(&self.driver_drops)
+            .filter(|(_, count)| **count > 0)
+            .map(|(&n, &c)| (n, c))
+            .collect();
+        if dropped.is_empty() {
+            "nothing".to_owned()
+        } else {
+            counts_text(&dropped)
+        }
+    }
+
+    fn write_shards(&self, out: &mut String) -> std::fmt::Result {
+        let busy: Vec<String> = self
+            .shards
+            .iter()
+            .map(|shard| format!("{:.0} %", shard.busy * 100.0))
+            .collect();
+        writeln!(
+            out,
+            "  shards     {}: busy {}; {} of {} segments came to another than their flow's, and were handed over",
+            self.shards.len(),
+            busy.join(", "),
+            self.tcp["strays_out"],
+            self.tcp["segments_in"],
+        )
+    }
+
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
         let RunFigures {
             seconds,
@@ -224,6 +268,9 @@ impl Report {
             self.environment.port,
             busy * 100.0
         )?;
+        if self.shards.len() > 1 {
+            self.write_shards(out)?;
+        }
         if let Some(load) = &self.load {
             write_load(out, load)?;
         }
@@ -248,22 +295,7 @@ impl Report {
             "  frames     {} in {} out{per_unit}",
             self.link["rx_frames"], self.link["tx_frames"]
         )?;
-        let dropped: Counts = self
-            .drops
-            .iter()
-            .chain(&self.driver_drops)
-            .filter(|(_, count)| **count > 0)
-            .map(|(&n, &c)| (n, c))
-            .collect();
-        writeln!(
-            out,
-            "  dropped    {}",
-            if dropped.is_empty() {
-                "nothing".to_owned()
-            } else {
-                counts_text(&dropped)
-            }
-        )?;
+        writeln!(out, "  dropped    {}", self.dropped_text())?;
         let Environment { kernel, cores, .. } = &self.environment;
         writeln!(out, "  machine    Linux {kernel}, {cores} cores")?;
         writeln!(out, "  repeat     {}", self.command.join(" "))?;
@@ -281,6 +313,27 @@ impl Report {
         } else {
             writeln!(out, "LEAKED {leaks:?}")
         }
+    }
+}
+
+fn driver_drops(drops: &DriverDrops) -> Counts {
+    Counts::from([
+        ("rx_ring_full", drops.rx_ring_full),
+        ("rx_no_frame", drops.rx_no_frame),
+        ("rx_invalid", drops.rx_invalid),
+        ("tx_invalid", drops.tx_invalid),
+    ])
+}
+
+fn shard_figures(share: &Share, alive: f64) -> ShardFigures {
+    let Share { busy, stats } = share;
+    ShardFigures {
+        busy: busy.as_secs_f64() / alive,
+        established: stats.tcp.established,
+        rx_frames: stats.link.rx_frames,
+        tx_frames: stats.link.tx_frames,
+        strays_in: stats.tcp.strays_in,
+        strays_out: stats.tcp.strays_out,
     }
 }
 

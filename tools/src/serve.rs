@@ -4,8 +4,9 @@ use crate::cli::{ServeArguments, Service};
 use crate::engine::{Ended, Snapshot};
 use crate::exit::{Exit, Failure};
 use crate::iperf3::Iperf3;
+use crate::job::Job;
 use crate::live::Live;
-use crate::port::{Job, Port};
+use crate::port::Port;
 use crate::report::Report;
 use anyhow::Context as _;
 use ringmill_core::app::echo::Echo;
@@ -45,16 +46,18 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
     );
     let start = job.clock.now();
     let mut live = Live::new(start, arguments.output.quiet);
-    let tell = |snapshot: Snapshot| live.tell(snapshot);
+    let tell = |snapshot: &Snapshot| live.tell(snapshot);
     let backlog = arguments.backlog;
     let ended = match arguments.service {
         Service::Http => {
-            let http = http(
-                body,
-                (listen_port, backlog),
-                arguments.file.is_some(),
-                arguments.idle,
-            );
+            let http = |_| {
+                http(
+                    Arc::clone(&body),
+                    (listen_port, backlog),
+                    arguments.file.is_some(),
+                    arguments.idle,
+                )
+            };
             port.run(
                 http,
                 &job,
@@ -68,16 +71,16 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
                     .listen(None, listen_port, backlog, SocketOptions::default())
                     .map(drop)?)
             };
-            port.run(Echo, &job, listen, tell)?
+            port.run(|_| Echo, &job, listen, tell)?
         }
         Service::Iperf3 => port.run(
-            Iperf3::new(),
+            |_| Iperf3::new(),
             &job,
             |iperf3, sockets| iperf3.start(sockets, listen_port, backlog),
             tell,
         )?,
     };
-    let report = Report::new(&ended, start, &description, mtu, job.cores);
+    let report = Report::new(&ended, start, &description, mtu, job.cores.len());
     print!("{}", report.text());
     if let Some(path) = &arguments.output.json {
         report.write_json(path)?;

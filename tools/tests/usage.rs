@@ -106,6 +106,11 @@ fn settings_of_the_network_that_can_not_be_are_refused() {
         (load(v4, &["--congestion", "vegas"]), "newreno, cubic"),
         (load(v4, &["--profile", "plan9"]), "linux or freebsd"),
         (load(v4, &gateways), "one --gateway for IPv4"),
+        (load(v4, &["--shards", "0"]), "at least 1"),
+        (
+            load(v4, &["--shards", "3", "--ports", "7-8"]),
+            "widen --ports",
+        ),
     ] {
         let (status, message) = refused(&arguments);
         assert_eq!(status, USAGE, "{arguments:?}: {message}");
@@ -119,6 +124,17 @@ fn an_interface_that_is_not_there_is_said_to_be_so() {
     assert_eq!(status, ENVIRONMENT);
     assert!(
         message.contains("no interface nonesuch0") && message.contains("ip link"),
+        "{message}"
+    );
+}
+
+#[test]
+fn more_shards_than_queues_are_refused_with_the_remedy() {
+    let serve = ["serve", "http", "lo", "--addr", "198.18.0.1/24"];
+    let (status, message) = refused(&[&serve[..], &["--shards", "2"]].concat());
+    assert_eq!(status, ENVIRONMENT);
+    assert!(
+        message.contains("too few receive queues") && message.contains("ethtool -L lo combined 2"),
         "{message}"
     );
 }

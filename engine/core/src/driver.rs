@@ -54,6 +54,14 @@ pub struct DriverDrops {
 }
 
 impl DriverDrops {
+    /// Adds what another driver lost.
+    pub fn add(&mut self, other: &DriverDrops) {
+        self.rx_ring_full += other.rx_ring_full;
+        self.rx_no_frame += other.rx_no_frame;
+        self.rx_invalid += other.rx_invalid;
+        self.tx_invalid += other.tx_invalid;
+    }
+
     /// All frames lost.
     pub fn total(&self) -> u64 {
         self.rx_ring_full + self.rx_no_frame + self.rx_invalid + self.tx_invalid

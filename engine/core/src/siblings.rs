@@ -166,7 +166,7 @@ impl Siblings {
 
     /// Until when a cookie may come back.
     pub(crate) fn cookies_until(&self) -> Instant {
-        Instant::ZERO + Duration::from_micros(self.cookies_until.load(Ordering::Relaxed))
+        Instant::from_micros(self.cookies_until.load(Ordering::Relaxed))
     }
 }
 

@@ -166,6 +166,11 @@ macro_rules! counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field)),+].into_iter()
             }
+
+            /// Adds another's counts.
+            pub fn add(&mut self, other: &$name) {
+                $(self.$field += other.$field;)+
+            }
         }
     };
 }
@@ -292,4 +297,13 @@ pub struct Stats {
     pub tcp: TcpStats,
     /// Packets not used, by reason.
     pub drops: Drops,
+}
+
+impl Stats {
+    /// Adds another shard's counts.
+    pub fn add(&mut self, other: &Stats) {
+        self.link.add(&other.link);
+        self.tcp.add(&other.tcp);
+        self.drops.add(&other.drops);
+    }
 }

@@ -198,6 +198,18 @@ impl Gauges {
             .map_or(0, |at| self.states[at])
     }
 
+    /// Adds what another shard holds.
+    pub fn add(&mut self, other: &Gauges) {
+        for (sum, count) in self.states.iter_mut().zip(other.states) {
+            *sum += count;
+        }
+        self.chunks += other.chunks;
+        self.held_frames += other.held_frames;
+        self.timers += other.timers;
+        self.ports += other.ports;
+        self.option_sets += other.option_sets;
+    }
+
     /// Connections in any state but LISTEN and TIME-WAIT.
     pub fn live(&self) -> usize {
         self.states.iter().sum::<usize>() - self.of(State::Listen) - self.of(State::TimeWait)

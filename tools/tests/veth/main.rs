@@ -13,4 +13,5 @@ mod lab;
 mod load;
 mod net;
 mod serve;
+mod shards;
 mod wire;

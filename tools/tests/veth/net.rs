@@ -60,11 +60,20 @@ pub(crate) struct Net {
 impl Net {
     /// A net for the test of this name; none where the machine can't run it.
     pub(crate) fn new(test: &str) -> Option<Net> {
-        Net::over(test, None)
+        Net::of(test, 1, None)
+    }
+
+    /// The same with so many queues at both ends.
+    pub(crate) fn with_queues(test: &str, queues: u32) -> Option<Net> {
+        Net::of(test, queues, None)
     }
 
     /// The same with such a wire in both directions, which a relay makes.
     pub(crate) fn over(test: &str, link: Option<Link>) -> Option<Net> {
+        Net::of(test, 1, link)
+    }
+
+    fn of(test: &str, queues: u32, link: Option<Link>) -> Option<Net> {
         let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
         if !testing::machine_can_run(test) {
             return None;
@@ -74,7 +83,7 @@ impl Net {
         let [v4, v6] = [PEER, PEER_V6].map(|address| address.parse().unwrap());
         let relay = link.map(|link| lay_relay(test, link, &engine, &peer));
         if relay.is_none() {
-            VethPair::create((&engine, "veth0"), (&peer, "veth0"), 1, 1_500).unwrap();
+            VethPair::create((&engine, "veth0"), (&peer, "veth0"), queues, 1_500).unwrap();
         }
         peer.add_address("veth0", v4, 24).unwrap();
         peer.add_address("veth0", v6, 64).unwrap();
@@ -102,18 +111,12 @@ impl Net {
     /// Starts `ringmill` in the engine's namespace, and waits until it says that
     /// it is on its way.
     pub(crate) fn ringmill(&self, arguments: &[&str]) -> Engine {
-        let mut command = self.engine.command(env!("CARGO_BIN_EXE_ringmill"));
-        let child = command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Engine {
-            child,
-            stderr: String::new(),
-        }
-        .on_its_way()
+        Engine::start(&self.engine, arguments)
+    }
+
+    /// The same at the peer's end.
+    pub(crate) fn peer_ringmill(&self, arguments: &[&str]) -> Engine {
+        Engine::start(&self.peer, arguments)
     }
 
     /// Runs `ringmill` to its end.
@@ -300,6 +303,21 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    fn start(namespace: &Namespace, arguments: &[&str]) -> Engine {
+        let mut command = namespace.command(env!("CARGO_BIN_EXE_ringmill"));
+        let child = command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Engine {
+            child,
+            stderr: String::new(),
+        }
+        .on_its_way()
+    }
+
     fn on_its_way(mut self) -> Engine {
         let mut line = String::new();
         let mut stderr = BufReader::new(self.child.stderr.take().unwrap());

@@ -51,6 +51,15 @@ pub struct HttpStats {
     pub accepted: u64,
 }
 
+impl HttpStats {
+    /// Adds what another responder did.
+    pub fn add(&mut self, other: &HttpStats) {
+        self.ok += other.ok;
+        self.refused += other.refused;
+        self.accepted += other.accepted;
+    }
+}
+
 /// The responder of one shard.
 #[derive(Debug)]
 pub struct Http {

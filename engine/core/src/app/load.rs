@@ -55,6 +55,11 @@ macro_rules! error_kinds {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field)),+].into_iter()
             }
+
+            /// Adds another's counts.
+            pub fn add(&mut self, other: &LoadErrors) {
+                $(self.$field += other.$field;)+
+            }
         }
     };
 }
@@ -125,6 +130,25 @@ impl LoadStats {
     /// Complete responses.
     pub fn responses(&self) -> u64 {
         self.statuses.iter().sum()
+    }
+
+    /// Adds what another generator did.
+    pub fn add(&mut self, other: &LoadStats) {
+        self.requests += other.requests;
+        for (sum, count) in self.statuses.iter_mut().zip(other.statuses) {
+            *sum += count;
+        }
+        self.body_bytes += other.body_bytes;
+        self.unanswered += other.unanswered;
+        self.errors.add(&other.errors);
+        for (sum, part) in [
+            (&mut self.connect, &other.connect),
+            (&mut self.first_byte, &other.first_byte),
+            (&mut self.response, &other.response),
+        ] {
+            // All have the same bounds, so every value fits.
+            let _ = sum.add(part);
+        }
     }
 }
 
