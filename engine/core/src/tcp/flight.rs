@@ -31,6 +31,8 @@ pub(crate) struct Sent {
     /// When it was sent last, in microseconds modulo 2^32.
     pub(crate) sent_us: u32,
     older: u64,
+    /// Of a delivered one, which is not in the order: up to where all are delivered,
+    /// as far as was seen.
     newer: u64,
     is_sacked: bool,
     is_lost: bool,
@@ -120,6 +122,9 @@ pub(crate) struct Flight {
     highest_sacked: Option<Seq>,
     /// No record before this name waits to be retransmitted.
     lost_from: u64,
+    /// Delivered records that blocks were walked over.
+    #[cfg(test)]
+    walked: u64,
 }
 
 impl Default for Flight {
@@ -135,6 +140,8 @@ impl Default for Flight {
             sacked_segments: 0,
             highest_sacked: None,
             lost_from: 0,
+            #[cfg(test)]
+            walked: 0,
         }
     }
 }
@@ -330,18 +337,43 @@ impl Flight {
         let before = self.highest_sacked;
         let high = before.map_or(block.right, |high| high.max(block.right));
         self.highest_sacked = Some(high);
-        for at in start..self.records.len() {
-            let record = self.records[at];
-            if record.end.follows(block.right) {
-                break;
-            }
+        let mut at = start;
+        while let Some(&record) = self.records.get(at)
+            && record.end.precedes_or_is(block.right)
+        {
             if record.is_sacked {
+                at = self.past_sacked(at);
                 continue;
             }
             delivered.add_reordered(&record, before, Some(high));
             delivered.add(&record);
             self.mark_sacked(at);
+            at += 1;
         }
+    }
+
+    /// Past the run of delivered segments at `start`. Each of them that was walked over
+    /// remembers the end, so a block that grows, or comes again, is not walked again.
+    fn past_sacked(&mut self, start: usize) -> usize {
+        let next = |flight: &mut Flight, at: usize| {
+            #[cfg(test)]
+            {
+                flight.walked += 1;
+            }
+            let record = flight.records.get(at).filter(|record| record.is_sacked)?;
+            Some(flight.at(record.newer))
+        };
+        let mut end = start;
+        while let Some(after) = next(self, end) {
+            end = after;
+        }
+        let (mut at, name) = (start, self.name(end));
+        while at < end {
+            let after = self.at(self.records[at].newer);
+            self.records[at].newer = name;
+            at = after;
+        }
+        end
     }
 
     fn mark_sacked(&mut self, at: usize) {
@@ -358,6 +390,7 @@ impl Flight {
         record.is_sacked = true;
         record.is_lost = false;
         record.is_again = false;
+        record.newer = name + 1;
     }
 
     /// Marks as lost what was sent before the segment (`sent_us`, `end`) and
@@ -540,6 +573,7 @@ impl Flight {
             }
             while piece.seq.precedes(record.end) {
                 piece.end = (piece.seq + mss).min(record.end);
+                piece.newer = self.first + cut.len() as u64 + 1;
                 cut.push_back(piece);
                 piece.seq = piece.end;
             }
@@ -581,6 +615,17 @@ impl Flight {
             && self.lost == sum(|r| r.is_lost)
             && self.again == sum(|r| r.is_again)
             && self.records.iter().all(|r| !(r.is_sacked && r.is_lost))
+            && self.runs_are_sound()
+    }
+
+    #[cfg(test)]
+    /// What a delivered record skips is delivered.
+    fn runs_are_sound(&self) -> bool {
+        (0..self.records.len()).all(|at| {
+            let record = &self.records[at];
+            let skipped = at..self.at(record.newer);
+            !record.is_sacked || self.records.range(skipped).all(|r| r.is_sacked)
+        })
     }
 }
 
@@ -713,6 +758,27 @@ mod tests {
             flight.detect_lost(500, newest.sent_us, newest.end, 105),
             None
         );
+    }
+
+    /// Attack case 39 (CVE-2019-11478): acknowledgments that name all that was delivered
+    /// again and again, from one byte on or from any, cost no walk over all of it.
+    #[test]
+    fn an_acknowledgment_costs_what_it_changes() {
+        const SEGMENTS: u32 = 10_000;
+        for step in [0, 37] {
+            let mut flight = Flight::default();
+            for n in 0..SEGMENTS {
+                flight.push(Seq(n * 100), Seq((n + 1) * 100), n);
+            }
+            for n in 1..SEGMENTS {
+                let left = Seq(100 * (1 + step * n % n));
+                let right = Seq(100 * (n + 1));
+                flight.sack(SackBlock { left, right }, &mut Delivered::default());
+            }
+            assert_eq!(flight.sacked_segments(), SEGMENTS - 1);
+            let most = 20 * u64::from(SEGMENTS);
+            assert!(flight.walked <= most, "{}", flight.walked);
+        }
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub(crate) struct Recovery {
     recover: Option<Seq>,
     /// Duplicate acknowledgments of a peer without SACK.
     pub(crate) duplicates: u32,
+    /// More of them than this tell nothing: the segments that were in flight when the
+    /// first came since SND.UNA advanced. Not those that duplicates let out, or a peer
+    /// that invents some has no end of them (RFC 5681 section 3.2).
+    duplicates_max: u32,
     pub(crate) prr: Prr,
     pub(crate) undo: Option<Undo>,
     pub(crate) probe: Option<Probe>,
@@ -175,13 +179,12 @@ impl Shared {
             let segments = acked.div_ceil(mss).saturating_sub(1);
             let counted = cold.recovery.duplicates.min(segments);
             cold.recovery.duplicates -= counted;
+            cold.recovery.duplicates_max = 0;
             delivered.bytes = delivered.bytes.saturating_sub(counted * mss).max(1);
             if una == nxt {
                 cold.recovery.duplicates = 0;
             }
-        } else if is_duplicate {
-            let most = u32::try_from(cold.flight.segments()).unwrap_or(u32::MAX);
-            cold.recovery.duplicates = (cold.recovery.duplicates + 1).min(most);
+        } else if is_duplicate && cold.recovery.count_duplicate(cold.flight.segments()) {
             delivered.bytes = mss;
         }
         let now_us = micros(now);
@@ -355,7 +358,7 @@ impl Shared {
             mode: Mode::Recovery,
             recover: Some(nxt),
             prr: Prr::new(out),
-            undo: Some(Undo::new(before)),
+            undo: Some(Undo::new(before, tcb.snd_una)),
             probe: None,
             ..cold.recovery
         };
@@ -408,7 +411,9 @@ impl Shared {
             let before = tcb.congestion;
             tcb.congestion
                 .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
-            cold.recovery.undo.get_or_insert(Undo::new(before));
+            cold.recovery
+                .undo
+                .get_or_insert(Undo::new(before, tcb.snd_una));
         }
         tcb.congestion.on_timeout(tcb.mss);
         cold.recovery = Recovery {
@@ -474,6 +479,17 @@ impl Recovery {
             self.reduced = Some(nxt);
         }
         may
+    }
+
+    /// One more duplicate came while so many segments are in flight; false if it is one
+    /// too many.
+    fn count_duplicate(&mut self, segments: usize) -> bool {
+        if self.duplicates_max == 0 {
+            self.duplicates_max = u32::try_from(segments).unwrap_or(u32::MAX);
+        }
+        let counts = self.duplicates < self.duplicates_max;
+        self.duplicates += u32::from(counts);
+        counts
     }
 
     /// No loss is being repaired.

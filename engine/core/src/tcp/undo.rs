@@ -12,6 +12,8 @@ use crate::seq::Seq;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Undo {
     pub(crate) before: Congestion,
+    /// SND.UNA then: nothing before it was sent again.
+    from: Seq,
     /// The timestamp of the first retransmission (RFC 3522 section 3.2).
     pub(crate) stamp: Option<u32>,
     /// Retransmissions that no duplicate was reported for.
@@ -21,9 +23,10 @@ pub(crate) struct Undo {
 }
 
 impl Undo {
-    pub(crate) fn new(before: Congestion) -> Undo {
+    pub(crate) fn new(before: Congestion, from: Seq) -> Undo {
         Undo {
             before,
+            from,
             stamp: None,
             repeated: 0,
             until: None,
@@ -44,12 +47,16 @@ impl Shared {
             cold.recovery.undo = None;
             return;
         }
-        if ack.duplicate.is_some() {
+        // A duplicate of what was never sent again is none of ours, or a lie.
+        let is_ours = ack
+            .duplicate
+            .is_some_and(|block| block.right.follows(undo.from));
+        if is_ours {
             undo.repeated = undo.repeated.saturating_sub(1);
         }
         // RFC 3522 section 3.2, step 5; RFC 3708 section 3.
         let by_stamp = ack.acked > 0 && ack.is_from_before;
-        let by_duplicates = ack.duplicate.is_some() && undo.repeated == 0 && undo.stamp.is_some();
+        let by_duplicates = is_ours && undo.repeated == 0 && undo.stamp.is_some();
         if !(by_stamp || by_duplicates) {
             return;
         }

@@ -3,16 +3,19 @@
 
 use crate::FAMILY;
 use crate::peer::{
-    ENGINE, ENGINE_MAC, Family, IP_LEN, PEER, PEER_MAC, PORT, PORT_UNREACHABLE, Peer, Told,
-    advertisement, frame, host, icmp_error, icmp_frame, ip_frame, quoted, seg, solicitation,
+    ENGINE, ENGINE_MAC, Family, ICMP, IP_LEN, PEER, PEER_MAC, PORT, PORT_UNREACHABLE, Peer, Seg,
+    Told, advertisement, frame, host, icmp_error, icmp_error_about, icmp_frame, ip_frame, quoted,
+    seg, solicitation,
 };
+use ringmill_core::frame::Frame;
 use ringmill_core::seq::Seq;
 use ringmill_core::sockets::{Closed, ConnectError, ListenError, SocketOptions, SoftError};
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
-use ringmill_core::wire::ChecksumPolicy;
+use ringmill_core::wire::checksum::Sum;
 use ringmill_core::wire::ethernet::MacAddress;
 use ringmill_core::wire::tcp::{Flags, Header, Options};
+use ringmill_core::wire::{ChecksumPolicy, ip};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const STRANGER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 0x66]);
@@ -31,13 +34,17 @@ fn syn() -> Header {
 }
 
 /// Attack case 1, attack case 11: a frame cut off anywhere, or a header that tells of more
-/// than there is.
+/// than there is; also where the rest of what it tells of still lies behind the frame in
+/// its buffer, and would make it good.
 #[test]
 fn no_byte_is_read_past_the_end_of_a_frame() {
     let mut peer = Peer::established();
     let whole = peer.frame_of(&seg("PA").seq(1).ack(1).data(b"data"));
     for len in 0..whole.len() {
         peer.arrives(&whole[..len]);
+        let mut frame = Frame::copied(&whole);
+        frame.truncate(len);
+        peer.shard.driver_mut().arrive(frame);
     }
     peer.wait_ms(0);
     peer.expects_nothing();
@@ -45,8 +52,8 @@ fn no_byte_is_read_past_the_end_of_a_frame() {
     assert_eq!(
         drops,
         [
-            (DropReason::Truncated, 14 + IP_LEN as u64),
-            (DropReason::TotalLength, 24),
+            (DropReason::Truncated, 2 * (14 + IP_LEN as u64)),
+            (DropReason::TotalLength, 2 * 24),
         ]
     );
     assert_eq!(peer.engine_reads(), b"");
@@ -54,15 +61,100 @@ fn no_byte_is_read_past_the_end_of_a_frame() {
     assert_eq!(peer.engine_reads(), b"data", "the connection is unharmed");
 }
 
-/// Attack case 14: what is behind the packet in its frame is no data.
+/// Attack case 14: what is behind the packet in its frame, up to the 46 bytes that a
+/// frame holds at least and further, is no data and moves no number.
 #[test]
 fn padding_is_never_delivered() {
+    for padding in [0xee, 0] {
+        let mut peer = Peer::established();
+        let arrives = |peer: &mut Peer, segment: Seg, len: usize| {
+            let mut padded = peer.frame_of(&segment);
+            padded.resize(padded.len().max(14 + len), padding);
+            peer.arrives(&padded);
+            peer.wait_ms(0);
+            peer.wait_ms(50);
+        };
+        for len in [46, 64, 1_500] {
+            arrives(&mut peer, seg("A").seq(1).ack(1), len);
+            peer.expects_nothing();
+        }
+        assert_eq!(peer.engine_reads(), b"");
+        arrives(&mut peer, seg("PA").seq(1).ack(1).data(b"d"), 46);
+        peer.expects(seg("A").seq(1).ack(2));
+        arrives(&mut peer, seg("PA").seq(2).ack(1).data(b"e"), 64);
+        peer.expects(seg("A").seq(1).ack(3));
+        assert_eq!(peer.engine_reads(), b"de");
+        arrives(&mut peer, seg("FA").seq(3).ack(1), 64);
+        peer.expects(seg("A").seq(1).ack(4));
+        assert_eq!(peer.stats().tcp.bytes_received, 2);
+    }
+}
+
+/// Attack case 12: fragments of a packet, as an attacker cuts them. The first too small
+/// for the header behind IP, the second in two versions that overlap, one that ends past
+/// 65,535 bytes (the ping of death), and thousands of packets that never become whole
+/// (CVE-2018-5391). None is put together, answered or held (RFC 5722 for IPv6).
+#[test]
+fn fragments_are_dropped_whatever_they_hold() {
     let mut peer = Peer::established();
-    let mut short = peer.frame_of(&seg("PA").seq(1).ack(1).data(b"d"));
-    short.resize(short.len() + 46, 0xee);
-    peer.arrives(&short);
-    peer.wait_ms(0);
-    assert_eq!(peer.engine_reads(), b"d");
+    let before = peer.shard.gauges();
+    let segment = peer.frame_of(&seg("PA").seq(1).ack(1).data(&[b'x'; 60]));
+    let segment = &segment[14 + IP_LEN..];
+    let echo = [
+        &[if FAMILY == Family::V4 { 8 } else { 128 }, 0, 0, 0],
+        &[0; 60][..],
+    ]
+    .concat();
+    // Of 8 bytes each: where it starts, whether more follow, and what is in it.
+    let pieces = [
+        (0, true, ip::PROTOCOL_TCP, &segment[..8]),
+        (1, false, ip::PROTOCOL_TCP, &segment[8..]),
+        (0, true, ip::PROTOCOL_TCP, &segment[..40]),
+        (3, true, ip::PROTOCOL_TCP, &segment[..40]),
+        (3, false, ip::PROTOCOL_TCP, &segment[24..]),
+        (0, true, ip::PROTOCOL_TCP, segment),
+        (0, true, ICMP, &echo),
+        (0x1fff, false, ICMP, &echo),
+        (0x1fff, true, ICMP, &echo),
+    ];
+    for id in 0..1_000 {
+        for (offset, more, protocol, bytes) in pieces {
+            peer.arrives(&fragment(id, offset, more, protocol, bytes));
+        }
+        peer.wait_ms(0);
+    }
+    peer.expects_nothing();
+    assert!(peer.takes_others().is_empty());
+    assert_eq!(peer.drops(), [(DropReason::Fragment, 9_000)]);
+    assert_eq!(peer.shard.gauges(), before);
+    assert_eq!(peer.shard.frames_missing(), 0);
+    assert_eq!(peer.engine_reads(), b"");
+    assert_eq!(peer.stats().tcp.segments_in, 2, "those of the handshake");
+}
+
+/// A piece of a packet from the peer, `offset` times eight bytes into it.
+fn fragment(id: u16, offset: u16, more: bool, protocol: u8, bytes: &[u8]) -> Vec<u8> {
+    let place = offset << 3 | u16::from(more);
+    match FAMILY {
+        Family::V4 => {
+            let mut frame = ip_frame(PEER, ENGINE, protocol, bytes);
+            let header = &mut frame[14..][..IP_LEN];
+            header[4..6].copy_from_slice(&id.to_be_bytes());
+            let bits = offset | u16::from(more) << 13;
+            header[6..8].copy_from_slice(&bits.to_be_bytes());
+            header[10..12].fill(0);
+            let sum = Sum::default().add_bytes(header).complement();
+            header[10..12].copy_from_slice(&sum.to_be_bytes());
+            frame
+        }
+        Family::V6 => {
+            const FRAGMENT: u8 = 44;
+            let [a, b] = place.to_be_bytes();
+            let [c, d] = id.to_be_bytes();
+            let header = [protocol, 0, a, b, 0, 0, c, d];
+            ip_frame(PEER, ENGINE, FRAGMENT, &[&header, bytes].concat())
+        }
+    }
 }
 
 /// Attack case 9: dropped in silence, without a RST (RFC 9293 MUST-3).
@@ -83,6 +175,8 @@ fn segments_with_a_bad_checksum_are_dropped_in_silence() {
     peer.wait_ms(0);
     peer.expects_nothing();
     assert_eq!(peer.drops(), [(DropReason::Checksum, 6)]);
+    assert_eq!(peer.engine_reads(), b"");
+    assert_eq!(peer.stats().tcp.resets_out, 0);
 }
 
 /// Attack case 9: a kernel at the other end of a veth leaves the checksum to the
@@ -101,7 +195,7 @@ fn a_partial_checksum_counts_only_where_it_may() {
         .handshake();
         let mut bytes = peer.frame_of(&seg("PA").seq(1).ack(1).data(b"data"));
         let len = bytes.len() - 14 - IP_LEN;
-        let pseudo = ringmill_core::wire::ip::pseudo_header(PEER, ENGINE, 6, len).fold();
+        let pseudo = ip::pseudo_header(PEER, ENGINE, 6, len).fold();
         bytes[14 + IP_LEN + 16..][..2].copy_from_slice(&pseudo.to_be_bytes());
         peer.arrives(&bytes);
         peer.wait_ms(0);
@@ -112,7 +206,7 @@ fn a_partial_checksum_counts_only_where_it_may() {
 /// Attack case 15, attack case 16: RFC 9293 MUST-57 and MUST-63, RFC 1122 section 3.2.1.3,
 /// and LAND. Neither state nor answer.
 #[test]
-fn syns_from_and_to_addresses_that_nobody_has_are_dropped_in_silence() {
+fn what_is_from_or_to_an_address_that_nobody_has_is_dropped_in_silence() {
     let nobody: &[&str] = match FAMILY {
         Family::V4 => &[
             "255.255.255.255",
@@ -125,9 +219,16 @@ fn syns_from_and_to_addresses_that_nobody_has_are_dropped_in_silence() {
         ],
         Family::V6 => &["ff02::1", "ff0e::1", "::1", "::", "::ffff:198.18.0.2"],
     };
-    let groups: &[&str] = match FAMILY {
-        Family::V4 => &["255.255.255.255", "224.0.0.1", "198.18.0.255"],
-        Family::V6 => &["ff02::1", "ff02::1:ff00:1", "ff0e::1"],
+    let not_ours: &[&str] = match FAMILY {
+        Family::V4 => &[
+            "255.255.255.255",
+            "224.0.0.1",
+            "198.18.0.255",
+            "127.0.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+        ],
+        Family::V6 => &["ff02::1", "ff02::1:ff00:1", "ff0e::1", "::1", "::"],
     };
     let mut peer = Peer::new().listening();
     let land = Header {
@@ -135,27 +236,41 @@ fn syns_from_and_to_addresses_that_nobody_has_are_dropped_in_silence() {
         ..syn()
     };
     peer.arrives(&frame(ENGINE, ENGINE, &land, b""));
-    for source in nobody {
-        let source: IpAddr = source.parse().unwrap();
-        peer.arrives(&frame(source, ENGINE, &syn(), b""));
+    // To the listener, and to a port where a RST would be the answer.
+    let closed = Header {
+        destination_port: PORT + 1,
+        ..syn()
+    };
+    let ack = Header {
+        flags: Flags::ACK,
+        ..syn()
+    };
+    let segments = [syn(), ack, closed];
+    for header in &segments {
+        for source in nobody {
+            let source: IpAddr = source.parse().unwrap();
+            peer.arrives(&frame(source, ENGINE, header, b""));
+        }
+        for other in not_ours {
+            let other: IpAddr = other.parse().unwrap();
+            peer.arrives(&frame(PEER, other, header, b""));
+        }
+        // To us, in a frame for everybody (RFC 1122 section 3.3.6).
+        let mut broadcast = frame(PEER, ENGINE, header, b"");
+        broadcast[..6].copy_from_slice(&MacAddress::BROADCAST.0);
+        peer.arrives(&broadcast);
     }
-    for group in groups {
-        let group: IpAddr = group.parse().unwrap();
-        peer.arrives(&frame(PEER, group, &syn(), b""));
-    }
-    // To us, in a frame for everybody (RFC 1122 section 3.3.6).
-    let mut broadcast = frame(PEER, ENGINE, &syn(), b"");
-    broadcast[..6].copy_from_slice(&MacAddress::BROADCAST.0);
-    peer.arrives(&broadcast);
     peer.wait_ms(0);
+    let counts = [nobody.len(), not_ours.len() + 1].map(|len| (segments.len() * len) as u64);
     assert_eq!(
-        (
-            peer.dropped(DropReason::BadSource),
-            peer.dropped(DropReason::NotForUs)
-        ),
-        (nobody.len() as u64 + 1, groups.len() as u64 + 1)
+        peer.drops(),
+        [
+            (DropReason::NotForUs, counts[1]),
+            (DropReason::BadSource, counts[0] + 1)
+        ]
     );
     assert_eq!(peer.stats().link.tx_frames, 0);
+    assert_eq!(peer.stats().tcp.segments_in, 0);
     peer.ends_clean();
 }
 
@@ -181,41 +296,76 @@ const PARAMETER_PROBLEM: [(u8, u8); 2] = [(12, 0), (4, 0)];
 const TOO_BIG: [(u8, u8); 2] = [(3, 4), (2, 0)];
 
 /// Attack case 25: an error goes to the connection that it quotes (RFC 9293 MUST-54),
-/// and must quote what is in flight (RFC 5927 section 4.1).
+/// and must quote what is in flight (RFC 5927 section 4.1): the addresses, the ports and a
+/// sequence number. Of none of these errors more is seen than that it was dropped, by a
+/// connection that opens and by one that is open.
 #[test]
 fn icmp_errors_that_quote_nothing_of_ours_are_ignored() {
-    let mut peer = Peer::new().connecting();
-    let iss = peer.expects(seg("S")).seq;
-    let real = quoted(&peer, iss);
-    let forged = [
-        quoted(&peer, iss + 1),
-        quoted(&peer, iss + u32::MAX),
-        Header {
-            source_port: real.source_port ^ 1,
-            ..real
-        },
-        Header {
-            destination_port: real.destination_port ^ 1,
-            ..real
-        },
+    let kinds = [
+        (PORT_UNREACHABLE, 0),
+        (PROHIBITED, 0),
+        (HOST_UNREACHABLE, 0),
+        (TOO_BIG, 1_300),
     ];
-    for header in &forged {
-        peer.arrives(&icmp_error(PORT_UNREACHABLE, 0, header, 0));
+    for is_open in [false, true] {
+        let mut peer = if is_open {
+            let mut peer = Peer::established();
+            peer.engine_sends(&[b'x'; 1_460]);
+            peer.takes_all();
+            peer
+        } else {
+            let mut peer = Peer::new().connecting();
+            peer.expects(seg("S"));
+            peer
+        };
+        // In flight is the SYN, or 1,460 bytes behind it.
+        let first = peer.iss.unwrap() + u32::from(is_open);
+        let past = first + if is_open { 1_460 } else { 1 };
+        let real = quoted(&peer, first);
+        let mut count = 0;
+        for (kinds, word) in kinds {
+            for seq in [first + u32::MAX, past, past + (1 << 30), first + (1 << 31)] {
+                peer.arrives(&icmp_error(kinds, word, &quoted(&peer, seq), 1_460));
+            }
+            for (source, destination) in [(5, 0), (0, 5), (0, 1)] {
+                let of_another = Header {
+                    source_port: real.source_port ^ source,
+                    destination_port: real.destination_port ^ destination,
+                    ..real
+                };
+                peer.arrives(&icmp_error(kinds, word, &of_another, 1_460));
+            }
+            for (source, destination) in [(host(9), PEER), (ENGINE, host(9)), (PEER, ENGINE)] {
+                let quote = frame(source, destination, &real, &[0; 1_460]);
+                peer.arrives(&icmp_error_about(kinds, word, &quote));
+            }
+            count += 10;
+        }
+        let state = peer.state();
+        let before = peer.stats().link.tx_frames;
+        peer.wait_ms(0);
+        assert_eq!(peer.drops(), [(DropReason::Icmp, count)]);
+        let id = peer.id();
+        assert_eq!(peer.sockets(|_, sockets| sockets.take_soft_error(id)), None);
+        assert_eq!((peer.state(), peer.stats().link.tx_frames), (state, before));
+        // In a message that is damaged.
+        let mut damaged = icmp_error(PORT_UNREACHABLE, 0, &real, 0);
+        *damaged.last_mut().unwrap() ^= 1;
+        peer.arrives(&damaged);
+        peer.wait_ms(0);
+        assert_eq!(peer.dropped(DropReason::Checksum), 1);
+        if is_open {
+            // The path is as wide as it was.
+            peer.sends(seg("A").seq(1).ack(1_461));
+            peer.engine_sends(&[b'x'; 1_460]);
+            peer.expects(seg("A").seq(1_461).ack(1).len(1_460));
+        } else {
+            peer.arrives(&icmp_error(PORT_UNREACHABLE, 0, &real, 0));
+            peer.wait_ms(0);
+            assert_eq!(peer.told(), [Told::Closed(Closed::Refused)]);
+            peer.ends_clean();
+        }
     }
-    // About somebody else's segment, and in a message that is damaged.
-    let mut damaged = icmp_error(PORT_UNREACHABLE, 0, &real, 0);
-    *damaged.last_mut().unwrap() ^= 1;
-    peer.arrives(&damaged);
-    peer.wait_ms(0);
-    assert_eq!(
-        peer.drops(),
-        [(DropReason::Checksum, 1), (DropReason::Icmp, 4)]
-    );
-    assert_eq!(peer.state(), Some(State::SynSent));
-    peer.arrives(&icmp_error(PORT_UNREACHABLE, 0, &real, 0));
-    peer.wait_ms(0);
-    assert_eq!(peer.told(), [Told::Closed(Closed::Refused)]);
-    peer.ends_clean();
 }
 
 /// RFC 9293 section 3.9.2.2: SHLD-26 for what opens, RFC 5927 section 5.2.
@@ -350,33 +500,50 @@ fn a_path_that_takes_less_gets_smaller_segments() {
     peer.expects(seg("A").seq(1).ack(1).len(1_460));
 }
 
-/// Attack case 26: whatever a router says, segments stay above the floor, and what
-/// quotes nothing in flight changes nothing.
+/// Attack case 26: whatever a router says, segments stay at the floor or above: 552 - 40
+/// bytes on IPv4, where 0 is the word of an old router and means the next size in use (RFC
+/// 1191 section 7); on IPv6 less than 1,280 is discarded (RFC 8201 section 4).
 #[test]
 fn a_path_never_shrinks_below_its_floor() {
-    for mtu in [0, 1, 20, 67, 68, 296, 1_279, 0xffff, u32::MAX] {
+    let odd = [69, 296, 551, 552, 1_279, 0xffff, u32::MAX];
+    for mtu in (0..=68).chain(odd) {
         let mut peer = Peer::established();
-        peer.engine_sends(&[b'x'; 3_000]);
+        peer.engine_sends(&[b'x'; 1_460]);
         peer.takes_all();
-        let iss = peer.iss.unwrap();
-        peer.arrives(&icmp_error(
-            TOO_BIG,
-            mtu,
-            &quoted(&peer, iss + 1_000_000),
-            1_460,
-        ));
+        let quoted = quoted(&peer, peer.iss.unwrap() + 1);
+        peer.arrives(&icmp_error(TOO_BIG, mtu, &quoted, 1_460));
         peer.wait_ms(0);
-        assert_eq!(peer.dropped(DropReason::Icmp), 1);
-        peer.arrives(&icmp_error(TOO_BIG, mtu, &quoted(&peer, iss + 1), 1_460));
-        peer.wait_ms(1_500);
-        // 552 - 40 on IPv4; on IPv6 such a word is discarded (RFC 8201 section 4).
-        // What was cut leaves a rest, so the largest counts.
-        let least = if FAMILY == Family::V4 { 512 } else { 1_460 };
-        let largest = peer.takes_all().iter().map(|(_, data)| data.len()).max();
-        assert!(
-            largest.is_some_and(|len| len >= least),
-            "{mtu}: {largest:?}"
-        );
+        let expected = match (FAMILY, mtu) {
+            (Family::V6, _) | (_, 1_500..) => 1_460,
+            (_, 0) => 1_492 - 40,
+            (_, 1_279) => 1_279 - 40,
+            _ => 512,
+        };
+        let is_word = expected < 1_460;
+        assert_eq!(peer.dropped(DropReason::Icmp), u64::from(!is_word), "{mtu}");
+        let id = peer.id();
+        let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
+        assert_eq!(usize::from(info.mss), expected, "{mtu}");
+        let again: Vec<usize> = peer
+            .takes_all()
+            .iter()
+            .map(|(_, data)| data.len())
+            .collect();
+        assert_eq!(again.first(), is_word.then_some(&expected), "{mtu}");
+        // Said again of every size that it has led to, it goes down to the floor.
+        let mut mss = expected;
+        for _ in 0..20 {
+            peer.arrives(&icmp_error(TOO_BIG, mtu.min(68), &quoted, mss));
+            peer.wait_ms(0);
+            let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
+            mss = usize::from(info.mss);
+            let sent = peer.takes_all();
+            assert!(sent.iter().all(|(_, data)| data.len() <= mss));
+        }
+        let floor = if FAMILY == Family::V4 { 512 } else { 1_460 };
+        assert_eq!(mss, floor, "{mtu}");
+        peer.sends(seg("A").seq(1).ack(1_461));
+        assert_eq!(peer.stats().tcp.bytes_acked, 1_460);
     }
 }
 
@@ -397,6 +564,54 @@ fn a_flood_of_neighbors_leaves_the_live_one_alone() {
     // The peer asserts that it is sent to the peer's own Ethernet address.
     peer.expects(seg("A").seq(1).ack(1).data(b"x"));
     peer.sends(seg("R").seq(1));
+    peer.ends_clean();
+}
+
+/// Attack case 27 (RFC 6583): segments from thousands of addresses of the link where
+/// nobody is. They are asked for, three times each while there is room in the table and
+/// no more; few frames wait for them, and the live neighbour keeps its place.
+#[test]
+fn a_link_full_of_nobodies_is_not_asked_for_without_end() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.stray_resets_per_second = u32::MAX;
+        if FAMILY == Family::V4 {
+            config.addresses[0].prefix_len = 15;
+        }
+    })
+    .listening()
+    .handshake();
+    peer.asked = 0;
+    let nobody = |n: u16| -> IpAddr {
+        let [a, b] = n.to_be_bytes();
+        match PEER {
+            IpAddr::V4(_) => Ipv4Addr::new(198, 19, a, b).into(),
+            IpAddr::V6(_) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 1, 0, 0, n).into(),
+        }
+    };
+    let stray = Header {
+        flags: Flags::ACK,
+        ..syn()
+    };
+    for n in 1..=20_000 {
+        peer.arrives(&frame(nobody(n), ENGINE, &stray, b""));
+        if n % 100 == 0 {
+            peer.wait_ms(10);
+        }
+        assert!(peer.asked <= 3 * 1_024, "the places of the table");
+    }
+    assert!(peer.asked >= 1_000);
+    peer.engine_sends(b"x");
+    peer.expects(seg("A").seq(1).ack(1).data(b"x"));
+    peer.sends(seg("PA").seq(1).ack(2).data(b"y"));
+    assert_eq!(peer.engine_reads(), b"y");
+    // All that waited was given up, and is home.
+    peer.wait_ms(10_000);
+    peer.takes_all();
+    let given_up = peer.dropped(DropReason::NextHopUnreachable);
+    let refused = peer.dropped(DropReason::ReplyQueueFull);
+    assert_eq!(given_up + refused, 20_000);
+    peer.sends(seg("R").seq(2));
     peer.ends_clean();
 }
 

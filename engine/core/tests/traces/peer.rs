@@ -785,8 +785,13 @@ pub(crate) fn icmp_frame(mut message: Vec<u8>) -> Vec<u8> {
 /// checksum, about a segment of the engine that starts with `quoted` and had
 /// `len` bytes of data.
 pub(crate) fn icmp_error(kinds: [(u8, u8); 2], word: u32, quoted: &Header, len: usize) -> Vec<u8> {
-    let (kind, code) = kinds[usize::from(FAMILY == Family::V6)];
     let original = frame(ENGINE, PEER, quoted, &vec![0; len]);
+    icmp_error_about(kinds, word, &original)
+}
+
+/// The same, about any frame.
+pub(crate) fn icmp_error_about(kinds: [(u8, u8); 2], word: u32, original: &[u8]) -> Vec<u8> {
+    let (kind, code) = kinds[usize::from(FAMILY == Family::V6)];
     let quote = &original[ethernet::HEADER_LEN..][..IP_LEN + 8];
     let mut message = vec![kind, code, 0, 0];
     message.extend(word.to_be_bytes());
