@@ -32,25 +32,35 @@ fn senseless_flags_make_and_break_nothing() {
 }
 
 /// RFC 5961 section 5.2: what was never sent can't be acknowledged, nor what is
-/// long past.
+/// further back than the largest window, whatever else the segment holds.
 /// RFC 9293 section 3.10.7.4, MAY-12. Attack case 21.
 #[test]
 fn acknowledgments_of_the_future_and_of_the_distant_past_are_challenged() {
     let mut peer = Peer::established();
     peer.engine_sends(b"x");
     peer.expects(seg("A").seq(1).ack(1).data(b"x"));
-    for ack in [3, 1_000_000, 0u32.wrapping_sub(100_000)] {
-        peer.sends(seg("A").seq(1).ack(ack));
-        peer.expects(seg("A").seq(2).ack(1));
+    // SND.UNA is 1, SND.NXT 2, MAX.SND.WND 65,535.
+    let oldest = 1_u32.wrapping_sub(65_535);
+    let wrong = [3, 1_000_000, 1 << 31, oldest - 1, oldest - 40_000];
+    for (n, ack) in (1..).zip(wrong) {
+        for flags in ["PA", "FA"] {
+            peer.sends(seg(flags).seq(1).ack(ack).win(9).data(b"evil"));
+            peer.expects(seg("A").seq(2).ack(1));
+        }
+        assert_eq!(peer.drops(), [(DropReason::BadAck, 2 * n)]);
     }
-    assert_eq!(
-        (
-            peer.dropped(DropReason::BadAck),
-            peer.stats().tcp.bytes_acked
-        ),
-        (3, 0)
-    );
-    assert_eq!(peer.state(), Some(State::Established));
+    assert_eq!(peer.stats().tcp.bytes_acked, 0);
+    assert_eq!(peer.stats().tcp.challenge_acks, 10);
+    assert_eq!(peer.engine_reads(), b"");
+    let id = peer.id();
+    let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
+    assert_eq!((info.state, info.snd_wnd), (State::Established, 65_535));
+    // The oldest that may be is only old.
+    peer.sends(seg("PA").seq(1).ack(oldest).win(9).data(b"old"));
+    assert_eq!(peer.engine_reads(), b"old");
+    assert_eq!(peer.stats().tcp.bytes_acked, 0);
+    peer.sends(seg("A").seq(4).ack(2));
+    assert_eq!(peer.stats().tcp.bytes_acked, 1);
 }
 
 /// Every frame that can arrive is survived: random bytes, and real segments of a

@@ -264,6 +264,7 @@ fn check(way: Way, flags: &str, seq: u32, ack: u32, text: u32) -> Option<String>
     (came != expected).then(|| format!("{case}:\n  {came:?}\n  instead of {expected:?}"))
 }
 
+/// Attack cases 17, 18, 19 and 20: senseless flags, closed ports, RSTs and SYNs.
 #[test]
 fn every_segment_in_every_state_does_what_the_rfc_says() {
     let (mut cells, mut wrong) = (0, Vec::new());

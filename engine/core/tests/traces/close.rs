@@ -241,15 +241,21 @@ fn a_connect_takes_its_port_out_of_time_wait() {
 
 /// RFC 5961 section 3.2: exactly RCV.NXT resets, elsewhere in the window is
 /// challenged, outside is nothing.
-/// Attack case 19.
+/// Attack case 19, in every state in `cells`.
 #[test]
 fn a_reset_counts_only_at_the_exact_number() {
     let mut peer = Peer::established();
-    peer.sends(seg("R").seq(2));
-    peer.expects(seg("A").seq(1).ack(1));
-    peer.sends(seg("R").seq(100_000));
-    peer.sends(seg("R").seq(0));
-    peer.expects_nothing();
+    for (n, seq) in (1..).zip([2, 3, 1_000, 65_534, 65_535]) {
+        peer.sends(seg("R").seq(seq));
+        peer.expects(seg("A").seq(1).ack(1));
+        assert_eq!(peer.dropped(DropReason::BadReset), n);
+        assert_eq!(peer.stats().tcp.challenge_acks, n);
+    }
+    for (n, seq) in (1..).zip([0, 65_536, 100_000, 1 << 31, u32::MAX]) {
+        peer.sends(seg("R").seq(seq));
+        peer.expects_nothing();
+        assert_eq!(peer.dropped(DropReason::OutOfWindow), n);
+    }
     assert_eq!(peer.state(), Some(State::Established));
     peer.sends(seg("R").seq(1));
     assert_eq!(peer.told(), [Told::Accepted, Told::Closed(Closed::Reset)]);
@@ -257,15 +263,27 @@ fn a_reset_counts_only_at_the_exact_number() {
 }
 
 /// RFC 5961 section 4.2.
-/// Attack case 20.
+/// Attack case 20, in every state in `cells`.
 #[test]
 fn a_syn_on_a_connection_is_challenged() {
     let mut peer = Peer::established();
-    for seq in [1, 5, 0, 100_000] {
-        peer.sends(seg("S").seq(seq));
-        peer.expects(seg("A").seq(1).ack(1));
+    peer.sends(seg("PA").seq(1).ack(1).data(b"be"));
+    peer.wait_ms(50);
+    peer.takes_all();
+    for seq in [3, 5, 65_535, 0, 1, 2, 100_000, 1 << 31] {
+        for syn in [seg("S"), seg("SA").ack(1), seg("S").data(b"evil")] {
+            peer.wait_ms(1_000);
+            peer.sends(syn.seq(seq));
+            peer.expects(seg("A").seq(1).ack(3));
+            peer.expects_nothing();
+        }
     }
     assert_eq!(peer.state(), Some(State::Established));
+    // Unharmed: both go on where they were.
+    peer.sends(seg("PA").seq(3).ack(1).data(b"fore"));
+    assert_eq!(peer.engine_reads(), b"before");
+    peer.engine_sends(b"after");
+    peer.expects(seg("A").seq(1).ack(7).data(b"after"));
 }
 
 /// RFC 9293 section 3.6.1 (SHLD-3): data that nobody will read is answered by RST.

@@ -1,5 +1,6 @@
 //! Explicit congestion notification (RFC 3168).
 
+use crate::hostile::forged;
 use crate::peer::{Peer, Seg, seg};
 use ringmill_core::tcp::{Ecn, State};
 use ringmill_core::wire::checksum::Sum;
@@ -133,4 +134,85 @@ fn what_was_not_agreed_on_is_ignored() {
     let tcp = peer.stats().tcp;
     assert_eq!((tcp.ce_received, tcp.ece_received), (0, 0));
     assert!(peer.codepoints.iter().all(|&codepoint| codepoint == 0));
+}
+
+/// Attack case 50: flags that nobody agreed on, on a SYN with half a question and in
+/// storms: CWR alone asks for nothing, and the window grows as without them. So with the
+/// flag of accurate ECN (RFC 9768), which here is none.
+#[test]
+fn a_storm_of_flags_that_were_not_agreed_on_is_nothing() {
+    let mut peer = Peer::new().listening();
+    peer.sends(seg("SC").win(65_535).mss(1_460));
+    peer.expects(seg("SA").ack(1));
+    peer.sends(seg("A").seq(1).ack(1).win(65_535));
+    peer.engine_sends(&[b'x'; 60_000]);
+    assert_eq!(peer.takes_all().len(), 10);
+    for n in 1..=10_u32 {
+        let flags = ["AE", "AC", "AEC"][n as usize % 3];
+        let storm = forged(&peer, &seg(flags).seq(1).ack(1 + n * 1_460), |bytes| {
+            bytes[12] |= 1;
+        });
+        peer.arrives(&storm);
+        peer.wait_ms(0);
+    }
+    assert_eq!(peer.takes_all().len(), 20, "slow start goes on");
+    assert_eq!(peer.stats().tcp.ece_received, 0);
+    assert_eq!(peer.state(), Some(State::Established));
+}
+
+/// Attack case 50: a SYN that asks for accurate ECN (AE, CWR and ECE) is one that asks for
+/// ECN as it was before (RFC 9768 section 3.1.2), and where there is none it gets none.
+#[test]
+fn accurate_ecn_is_answered_as_ecn() {
+    for (ecn, answer) in [(Ecn::Passive, "SAE"), (Ecn::Off, "SA")] {
+        let mut peer = Peer::with(|config| {
+            config.tcp.timestamps = false;
+            config.tcp.ecn = ecn;
+        })
+        .listening();
+        let syn = seg("SEC").win(65_535).mss(1_460);
+        let syn = forged(&peer, &syn, |bytes| bytes[12] |= 1);
+        peer.arrives(&syn);
+        peer.wait_ms(0);
+        peer.expects(seg(answer).ack(1));
+        peer.sends(seg("A").seq(1).ack(1).win(65_535));
+        peer.engine_sends(b"x");
+        peer.expects(seg("A").seq(1).ack(1).data(b"x"));
+        assert_eq!(peer.codepoints.last() == Some(&ECT_0), ecn == Ecn::Passive);
+    }
+}
+
+/// Attack case 50: echoes on every acknowledgment, and marks and CWR on every segment, for
+/// twenty round trips: the window is lowered once in each, to two segments at the least,
+/// every mark is answered, and all of the data arrives.
+#[test]
+fn a_storm_of_echoes_lowers_the_window_once_a_round_trip_and_ends_nothing() {
+    let mut peer = agreed();
+    for _ in 0..4 {
+        peer.engine_sends(&[b'x'; 60_000]);
+    }
+    let (mut acked, mut received) = (1, 1);
+    let mut cwnd = 10;
+    for round in 1..=20 {
+        let flight = peer.takes_all();
+        assert!(!flight.is_empty() && flight.len() <= 10);
+        peer.wait_ms(20);
+        for (_, data) in flight {
+            acked += u32::try_from(data.len()).unwrap();
+            let storm = seg("PAEC").seq(received).ack(acked).data(b"y");
+            arrives_marked(&mut peer, &storm);
+            received += 1;
+        }
+        assert_eq!(peer.stats().tcp.ece_received, round);
+        assert_eq!(peer.stats().tcp.ce_received, u64::from(received) - 1);
+        let id = peer.id();
+        let now = peer.sockets(|_, sockets| sockets.info(id)).unwrap().cwnd;
+        assert!(
+            now >= 2 && now <= cwnd && now + 1 >= cwnd * 7 / 10,
+            "{now} of {cwnd}"
+        );
+        cwnd = now;
+    }
+    assert_eq!(cwnd, 2);
+    assert_eq!(peer.state(), Some(State::Established));
 }

@@ -15,6 +15,8 @@ mod close;
 mod data;
 mod ecn;
 mod fast_open;
+mod floods;
+mod greedy;
 mod hostile;
 mod ipv4;
 mod listing;
@@ -29,6 +31,7 @@ mod queues;
 mod required;
 mod sack;
 mod urgent;
+mod wrap;
 
 /// What the peer and the engine speak here.
 const FAMILY: peer::Family = peer::Family::V4;

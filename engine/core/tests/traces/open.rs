@@ -2,6 +2,7 @@
 
 use crate::peer::{MSS_DEFAULT, PEER, PORT, Peer, Told, seg};
 use ringmill_core::ports::PortRange;
+use ringmill_core::seq::Seq;
 use ringmill_core::sockets::{Closed, ConnectError, SocketOptions};
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
@@ -129,20 +130,33 @@ fn an_old_connection_at_the_peer_costs_two_milliseconds() {
     assert_eq!(peer.state(), Some(State::Established));
 }
 
-/// RFC 9293 section 3.10.7.1.
+/// RFC 9293 section 3.10.7.1. Attack case 18: with an ACK the RST has its number, without
+/// one it is 0 and acknowledges all that the segment holds. (Every set of flags: `cells`.)
 #[test]
 fn a_closed_port_answers_by_reset_and_never_a_reset_by_one() {
     let mut peer = Peer::new();
-    peer.sends(seg("S"));
-    let reset = peer.takes_all().remove(0).0;
-    assert_eq!((reset.seq.0, reset.ack.bytes_since(reset.ack)), (0, 0));
-    peer.iss = Some(reset.seq);
-    peer.sends(seg("A").seq(9).ack(77));
-    peer.expects(seg("R").seq(77));
-    peer.sends(seg("R").seq(9));
-    peer.sends(seg("RA").seq(9).ack(3));
-    peer.expects_nothing();
-    assert_eq!(peer.dropped(DropReason::NoListener), 4);
+    peer.iss = Some(Seq(0));
+    for (segment, ack) in [
+        (seg("S"), 1),
+        (seg("S").data(b"early"), 6),
+        (seg("SF").data(b"early"), 7),
+        (seg("F").seq(9), 10),
+        (seg(""), 0),
+        (seg("PU").seq(9).data(b"x"), 10),
+    ] {
+        peer.sends(segment);
+        peer.expects(seg("RA").ack(ack));
+    }
+    for flags in ["A", "SA", "FA", "PA", "FPUA"] {
+        peer.sends(seg(flags).seq(9).ack(77).data(b"x"));
+        peer.expects(seg("R").seq(77));
+    }
+    for flags in ["R", "RA", "SR", "FRA", "SFRPAU"] {
+        peer.sends(seg(flags).seq(9).ack(3));
+        peer.expects_nothing();
+    }
+    assert_eq!(peer.drops(), [(DropReason::NoListener, 16)]);
+    assert_eq!(peer.stats().tcp.resets_out, 11);
     peer.ends_clean();
 }
 

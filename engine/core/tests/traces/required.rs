@@ -246,7 +246,7 @@ fn the_offered_window_never_shrinks() {
 }
 
 /// SHLD-15: a window that shrank gets no new data. SHLD-16: what lies within it is
-/// sent again. SHLD-17: what lies past it ends nothing.
+/// sent again. SHLD-17: what lies past it ends nothing. Attack case 47.
 #[test]
 fn data_past_a_shrunk_window_is_waited_with() {
     let mut peer = Peer::established();

@@ -332,22 +332,6 @@ fn a_peer_that_takes_back_its_report_is_sent_everything() {
     assert_eq!(peer.stats().tcp.bytes_acked, 14_600);
 }
 
-/// Attack case 39 (CVE-2019-11477, -11478): thousands of acknowledgments that each
-/// report other single bytes; the work is bounded, and nothing breaks.
-#[test]
-fn alternating_blocks_of_single_bytes_do_no_harm() {
-    let mut peer = ten_in_flight(14_600);
-    for n in 0..5_000u32 {
-        let left = 2 + (n * 37) % (10 * MSS - 10);
-        let blocks = [0, 2, 4, 6].map(|offset| (left + offset, left + offset + 1));
-        peer.sends(seg("A").seq(1).ack(1).sack(&blocks));
-    }
-    peer.wait_ms(1_000);
-    peer.takes_all();
-    peer.sends(ack(10, &[]));
-    assert_eq!(peer.stats().tcp.bytes_acked, 14_600);
-}
-
 /// What can be asked of a connection while it repairs (TCP_INFO).
 #[test]
 fn a_repair_can_be_watched() {

@@ -10,6 +10,8 @@ mod close;
 mod data;
 mod ecn;
 mod fast_open;
+mod floods;
+mod greedy;
 mod hostile;
 mod ipv6;
 mod listing;
@@ -24,6 +26,7 @@ mod queues;
 mod required;
 mod sack;
 mod urgent;
+mod wrap;
 
 /// What the peer and the engine speak here.
 const FAMILY: peer::Family = peer::Family::V6;
