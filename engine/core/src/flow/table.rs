@@ -376,6 +376,48 @@ mod tests {
         }
     }
 
+    /// How many buckets a lookup of each flow looks at: the most, and all together.
+    fn looked_at(table: &FlowTable, hashes: &[u64]) -> (usize, usize) {
+        let buckets = hashes.iter().zip(0..).map(|(&hash, value)| {
+            let tag = tag_of(hash);
+            let (at, _) = table.array.locate(slot(tag, value)).unwrap();
+            1 + (at.wrapping_sub(tag as usize) & (table.array.buckets.len() - 1))
+        });
+        buckets.fold((0, 0), |(most, sum), count| (most.max(count), sum + count))
+    }
+
+    /// Attack case 42 (HashDoS): flows that were chosen to meet in one bucket under a key
+    /// that is known make each other's lookup long under that key, and under another one
+    /// no longer than flows that nobody chose.
+    #[test]
+    fn flows_that_were_chosen_to_collide_are_found_as_fast_as_others() {
+        let (known, secret) = (FlowHasher::new([1; 16]), FlowHasher::new([2; 16]));
+        let key = |n: u32| FlowKey {
+            local: 0,
+            remote: Ipv4Addr::from(n >> 14).into(),
+            local_port: 80,
+            remote_port: u16::try_from(n % (1 << 14)).unwrap(),
+        };
+        let chosen = (0..).filter(|&n| known.hash(&key(n)) % 256 == 0);
+        let chosen: Vec<u32> = chosen.take(1_000).collect();
+        let cost = |hasher: &FlowHasher, flows: &[u32]| {
+            let hashes: Vec<u64> = flows.iter().map(|&n| hasher.hash(&key(n))).collect();
+            let mut table = FlowTable::with_capacity(1_000);
+            for (&hash, value) in hashes.iter().zip(0..) {
+                table.insert(hash, value);
+            }
+            assert!(table.old.is_none() && table.array.buckets.len() == 256);
+            looked_at(&table, &hashes)
+        };
+        let (most, sum) = cost(&known, &chosen);
+        assert!(most > 100 && sum > 50_000, "{most} {sum}");
+        let any: Vec<u32> = (0..1_000).collect();
+        for flows in [&chosen, &any] {
+            let (most, sum) = cost(&secret, flows);
+            assert!(most <= 5 && sum <= 1_200, "{most} {sum}");
+        }
+    }
+
     #[test]
     fn every_flow_is_found_at_every_moment_of_growth() {
         let hasher = FlowHasher::new([9; 16]);

@@ -404,13 +404,7 @@ mod tests {
         let generator = IssGenerator::new([23; 16]);
         let mut counts = [0_i32; 256];
         for n in 0..1_000_000_u32 {
-            let key = FlowKey {
-                local: 0,
-                remote: Ipv4Addr::from(n >> 8).into(),
-                local_port: 1 + u16::try_from(n % 256).unwrap(),
-                remote_port: 80,
-            };
-            let iss = generator.iss(Instant::ZERO, &key);
+            let iss = generator.iss(Instant::ZERO, &flow(n));
             counts[usize::try_from(iss.0 >> 24).unwrap()] += 1;
         }
         // 1,000,000 / 256, and six times its square root.
@@ -418,5 +412,73 @@ mod tests {
             counts.iter().all(|count| (count - 3_906).abs() < 375),
             "{counts:?}"
         );
+    }
+
+    /// The flow of a million that an attacker would count through.
+    fn flow(n: u32) -> FlowKey {
+        FlowKey {
+            local: 0,
+            remote: Ipv4Addr::from(n >> 8).into(),
+            local_port: 1 + u16::try_from(n % 256).unwrap(),
+            remote_port: 80,
+        }
+    }
+
+    /// A million values that are drawn from 2^32 at random repeat n^2 / 2^33 = 116
+    /// times, and each of their bits is set in half of them: within six standard
+    /// deviations.
+    #[track_caller]
+    fn are_as_if_drawn(mut values: Vec<u32>) {
+        assert_eq!(values.len(), 1_000_000);
+        for bit in 0..32 {
+            let set = values.iter().filter(|&value| value >> bit & 1 == 1).count();
+            assert!(
+                set.abs_diff(500_000) < 3_000,
+                "bit {bit} is set {set} times"
+            );
+        }
+        values.sort_unstable();
+        let repeats = values.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(repeats.abs_diff(116) < 65, "{repeats} repeat");
+    }
+
+    /// Attack case 23 (NUMBER:JACK): who knows the numbers of a million flows knows nothing
+    /// of the next one's, nor of the same flow's under another secret. Their differences
+    /// are as if they were drawn, and so is what one bit of a flow changes (RFC 6528).
+    #[test]
+    fn an_initial_sequence_number_tells_nothing_of_another() {
+        let [ours, others] = [[23; 16], [24; 16]].map(IssGenerator::new);
+        let iss = |n| ours.iss(Instant::ZERO, &flow(n)).0;
+        let millions = 0..1_000_000_u32;
+        let next = |n: u32| iss(n + 1).wrapping_sub(iss(n));
+        are_as_if_drawn(millions.clone().map(next).collect());
+        let of_next = |n: u32| next(n + 1).wrapping_sub(next(n));
+        are_as_if_drawn(millions.clone().map(of_next).collect());
+        let under_another = |n| others.iss(Instant::ZERO, &flow(n)).0.wrapping_sub(iss(n));
+        are_as_if_drawn(millions.clone().map(under_another).collect());
+        let of_the_peers_port = |n| {
+            let other = FlowKey {
+                remote_port: 81,
+                ..flow(n)
+            };
+            ours.iss(Instant::ZERO, &other).0 ^ iss(n)
+        };
+        are_as_if_drawn(millions.map(of_the_peers_port).collect());
+    }
+
+    /// Attack case 23: of one flow they only ever grow, a quarter of a million a second,
+    /// also where the clock of 4 us goes round.
+    #[test]
+    fn the_numbers_of_one_flow_grow_with_the_clock() {
+        let generator = IssGenerator::new([23; 16]);
+        for n in 0..100 {
+            let mut before = generator.iss(Instant::ZERO, &flow(n));
+            for step in 1..=300_u64 {
+                let now = Instant::ZERO + Duration::from_secs(60 * step);
+                let iss = generator.iss(now, &flow(n));
+                assert_eq!(iss.bytes_since(before), 60 * 250_000);
+                before = iss;
+            }
+        }
     }
 }

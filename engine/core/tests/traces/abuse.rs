@@ -5,9 +5,73 @@ use crate::peer::{ENGINE, PEER, PORT, Peer, Told, seg};
 use ringmill_core::ports::PortRange;
 use ringmill_core::sockets::{Closed, SocketOptions};
 use ringmill_core::stats::DropReason;
-use ringmill_core::tcp::State;
+use ringmill_core::tcp::{State, SynCookies};
 use ringmill_core::time::Duration;
 use std::collections::BTreeSet;
+
+/// The engine's initial sequence numbers of 2,000 flows, one after the other at one
+/// moment: those that it answers SYNs with.
+fn numbers_of(seed: u64, cookies: SynCookies) -> Vec<u32> {
+    let mut peer = Peer::with(|config| {
+        config.seed = seed;
+        config.tcp.timestamps = false;
+        config.tcp.syn_cookies = cookies;
+    })
+    .listening();
+    (0..2_000)
+        .map(|n| {
+            peer.port = 10_000 + n;
+            peer.sends(seg("S"));
+            let (syn_ack, _) = peer.takes_all().pop().unwrap();
+            peer.sends(seg("R").seq(1));
+            syn_ack.seq.0
+        })
+        .collect()
+}
+
+/// How many of them came before.
+fn repeated(values: impl Iterator<Item = u32>) -> usize {
+    let mut seen = BTreeSet::new();
+    values.filter(|value| !seen.insert(*value)).count()
+}
+
+/// Attack case 23 (RFC 6528): from the numbers of some flows nobody can tell another's, for
+/// no step from one to the next comes twice; another engine's are others. A cookie has 24
+/// bits for that. (Of a million flows: `tcp/connect`.)
+#[test]
+fn initial_sequence_numbers_step_by_no_step_twice() {
+    for (cookies, bits) in [(SynCookies::Never, 32), (SynCookies::Always, 24)] {
+        let kept = |value: u32| value << (32 - bits);
+        let steps = |numbers: &[u32]| -> Vec<u32> {
+            let step = |pair: &[u32]| kept(pair[1].wrapping_sub(pair[0]));
+            numbers.windows(2).map(step).collect()
+        };
+        let [ours, others] = [1, 2].map(|seed| numbers_of(seed, cookies));
+        for numbers in [&ours, &others] {
+            assert!(repeated(numbers.iter().map(|&n| kept(n))) <= 2);
+            assert!(repeated(steps(numbers).into_iter()) <= 2, "{bits}");
+        }
+        let apart = ours.iter().zip(&others);
+        assert!(repeated(apart.map(|(a, b)| kept(a.wrapping_sub(*b)))) <= 2);
+    }
+}
+
+/// Attack case 23: the numbers of one flow grow, so that what is left of an old connection
+/// is old to the next (RFC 9293 section 3.4.1).
+#[test]
+fn the_next_connection_of_a_flow_begins_past_the_last() {
+    let mut peer = Peer::new().listening();
+    let mut before = None;
+    for _ in 0..100 {
+        peer.sends(seg("S"));
+        let (syn_ack, _) = peer.takes_all().pop().unwrap();
+        if let Some(before) = before.replace(syn_ack.seq) {
+            assert_eq!(syn_ack.seq.bytes_since(before), 15 * 250_000);
+        }
+        peer.sends(seg("R").seq(1));
+        peer.wait(Duration::from_secs(15));
+    }
+}
 
 /// The local ports of first connections to sixty services of the peer.
 fn ports_of(seed: u64) -> Vec<u16> {
@@ -32,6 +96,10 @@ fn ports_towards_other_destinations_are_not_next_to_each_other() {
     assert!(distinct.len() >= 58, "{ports:?}");
     let near = ports.windows(2).filter(|w| w[0].abs_diff(w[1]) < 100);
     assert!(near.count() <= 5, "{ports:?}");
+    let mut steps: Vec<u16> = ports.windows(2).map(|w| w[1].wrapping_sub(w[0])).collect();
+    steps.sort_unstable();
+    let again = steps.windows(2).filter(|w| w[0] == w[1]).count();
+    assert!(again <= 1, "{steps:?}");
     let other = ports_of(2);
     let same = ports.iter().zip(&other).filter(|(a, b)| a == b).count();
     assert!(same <= 1, "{ports:?} {other:?}");
