@@ -376,16 +376,6 @@ mod tests {
         }
     }
 
-    /// How many buckets a lookup of each flow looks at: the most, and all together.
-    fn looked_at(table: &FlowTable, hashes: &[u64]) -> (usize, usize) {
-        let buckets = hashes.iter().zip(0..).map(|(&hash, value)| {
-            let tag = tag_of(hash);
-            let (at, _) = table.array.locate(slot(tag, value)).unwrap();
-            1 + (at.wrapping_sub(tag as usize) & (table.array.buckets.len() - 1))
-        });
-        buckets.fold((0, 0), |(most, sum), count| (most.max(count), sum + count))
-    }
-
     /// Attack case 42 (HashDoS): flows that were chosen to meet in one bucket under a key
     /// that is known make each other's lookup long under that key, and under another one
     /// no longer than flows that nobody chose.
@@ -400,6 +390,7 @@ mod tests {
         };
         let chosen = (0..).filter(|&n| known.hash(&key(n)) % 256 == 0);
         let chosen: Vec<u32> = chosen.take(1_000).collect();
+        // How many buckets a lookup of each flow looks at: the most, and all together.
         let cost = |hasher: &FlowHasher, flows: &[u32]| {
             let hashes: Vec<u64> = flows.iter().map(|&n| hasher.hash(&key(n))).collect();
             let mut table = FlowTable::with_capacity(1_000);
@@ -407,7 +398,12 @@ mod tests {
                 table.insert(hash, value);
             }
             assert!(table.old.is_none() && table.array.buckets.len() == 256);
-            looked_at(&table, &hashes)
+            let buckets = hashes.iter().zip(0..).map(|(&hash, value)| {
+                let tag = tag_of(hash);
+                let (at, _) = table.array.locate(slot(tag, value)).unwrap();
+                1 + (at.wrapping_sub(tag as usize) & 255)
+            });
+            buckets.fold((0, 0), |(most, sum), count| (count.max(most), sum + count))
         };
         let (most, sum) = cost(&known, &chosen);
         assert!(most > 100 && sum > 50_000, "{most} {sum}");

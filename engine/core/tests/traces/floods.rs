@@ -308,9 +308,9 @@ fn churn_with_aborts_in_every_state_leaks_nothing() {
     for round in 0..ROUNDS {
         let pick = usize::try_from(rng.below(states.len() as u64)).unwrap();
         let end = match rng.below(3) {
-            0 => End::PeerAborts,
-            1 => End::EngineAborts,
-            _ => End::OrphanAndPeerAborts,
+            0 => AbortedBy::Peer,
+            1 => AbortedBy::Engine,
+            _ => AbortedBy::PeerOfAnOrphan,
         };
         let was_reached = churn_once(&mut peer, round, states[pick], end);
         reached[pick] += u32::from(was_reached);
@@ -329,17 +329,17 @@ fn churn_with_aborts_in_every_state_leaks_nothing() {
     peer.ends_clean();
 }
 
-/// Who ends a connection that was brought to its state.
+/// Who aborts a connection that was brought to its state.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    PeerAborts,
-    EngineAborts,
+enum AbortedBy {
+    Peer,
+    Engine,
     /// The application closes, and the peer aborts.
-    OrphanAndPeerAborts,
+    PeerOfAnOrphan,
 }
 
 /// One connection on its way to `state` and to its end; false if it can't get there.
-fn churn_once(peer: &mut Peer, round: u32, state: State, end: End) -> bool {
+fn churn_once(peer: &mut Peer, round: u32, state: State, end: AbortedBy) -> bool {
     let is_active = round.is_multiple_of(2);
     peer.iss = None;
     if is_active {
@@ -368,8 +368,8 @@ fn churn_once(peer: &mut Peer, round: u32, state: State, end: End) -> bool {
         if matches!(state, State::SynSent | State::SynReceived) {
             let is_there = peer.shard.gauges().of(state) == 1;
             match (state, end) {
-                (State::SynSent, End::PeerAborts) => peer.sends(seg("RA").ack(1)),
-                (State::SynReceived, End::PeerAborts) => peer.sends(seg("R").seq(1)),
+                (State::SynSent, AbortedBy::Peer) => peer.sends(seg("RA").ack(1)),
+                (State::SynReceived, AbortedBy::Peer) => peer.sends(seg("R").seq(1)),
                 _ => peer.sockets(|_, sockets| sockets.abort(id)),
             }
             return is_there;
@@ -388,7 +388,7 @@ fn churn_once(peer: &mut Peer, round: u32, state: State, end: End) -> bool {
     }
     peer.engine_sends(b"data");
     peer.sends(seg("PA").seq(3).ack(1).data(b"ahead"));
-    walk_on(peer, state, end == End::OrphanAndPeerAborts);
+    walk_on(peer, state, end == AbortedBy::PeerOfAnOrphan);
     let is_there = peer.shard.gauges().of(state) > 0;
     let rcv_nxt = match state {
         State::CloseWait | State::LastAck | State::Closing => 2,
@@ -396,7 +396,7 @@ fn churn_once(peer: &mut Peer, round: u32, state: State, end: End) -> bool {
     };
     let id = peer.id();
     match end {
-        End::EngineAborts => peer.sockets(|_, sockets| sockets.abort(id)),
+        AbortedBy::Engine => peer.sockets(|_, sockets| sockets.abort(id)),
         _ => peer.sends(seg("R").seq(rcv_nxt)),
     }
     // 2 MSL are the record's, whatever the application still holds.
