@@ -387,10 +387,11 @@ impl Tcp {
             }
             return Err(reason);
         }
-        let record = self.forget_half_open(index);
+        let flow = Flow::HalfOpen(index);
+        let record = self.take_half_open(index);
         let record = record.ok_or(DropReason::NoListener)?;
         let (retransmits, sent_us) = (record.retransmits, record.sent_us);
-        let index = self.admit(cx, record)?;
+        let index = self.admit(cx, record, Some(flow))?;
         if let Some(tcb) = self.connections.get_mut(index) {
             if retransmits == 0 {
                 tcb.rtt.sample(micros(cx.now).wrapping_sub(sent_us));
@@ -415,22 +416,34 @@ impl Tcp {
         Ok(())
     }
 
-    /// Makes the connection of a record for which there is room.
-    pub(super) fn admit(&mut self, cx: &mut Cx, record: HalfOpen) -> Result<u32, DropReason> {
+    /// Makes the connection of a record for which there is room, in the place in the
+    /// flow table that it had: a sibling that looks there meanwhile must not miss it.
+    pub(super) fn admit(
+        &mut self,
+        cx: &mut Cx,
+        record: HalfOpen,
+        flow: Option<Flow>,
+    ) -> Result<u32, DropReason> {
         let id = record.listener;
         let tcb = self.shared.tcb_of(cx.now, record);
         let (key, generation) = (tcb.key, tcb.generation);
+        let hash = self.shared.hasher.hash(&key);
         let index = match self.connections.insert(tcb) {
             Ok(index) => index,
             Err(tcb) => {
+                if let Some(flow) = flow {
+                    self.shared.table.remove(hash, flow.value());
+                }
                 self.shared.settings.release(tcb.settings);
                 return Err(DropReason::TooManyConnections);
             }
         };
-        let hash = self.shared.hasher.hash(&key);
-        self.shared
-            .table
-            .insert(hash, Flow::Connection(index).value());
+        let (table, value) = (&mut self.shared.table, Flow::Connection(index).value());
+        if let Some(flow) = flow {
+            table.replace(hash, flow.value(), value);
+        } else {
+            table.insert(hash, value);
+        }
         self.queue_accept(id, ConnectionId { index, generation });
         Ok(index)
     }
@@ -470,12 +483,18 @@ impl Tcp {
     }
 
     fn forget_half_open(&mut self, index: u32) -> Option<HalfOpen> {
-        let record = self.half_open.records.remove(index)?;
-        self.half_open.wheel.cancel(index);
+        let record = self.take_half_open(index)?;
         let hash = self.shared.hasher.hash(&record.key);
         self.shared
             .table
             .remove(hash, Flow::HalfOpen(index).value());
+        Some(record)
+    }
+
+    /// Takes a record, whose flow stays in the table.
+    fn take_half_open(&mut self, index: u32) -> Option<HalfOpen> {
+        let record = self.half_open.records.remove(index)?;
+        self.half_open.wheel.cancel(index);
         if let Some(listener) = self.listener_mut(record.listener) {
             listener.half_open -= 1;
         }

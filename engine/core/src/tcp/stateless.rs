@@ -135,6 +135,6 @@ impl Tcp {
         let record = HalfOpen::new(cx.now, key, id, settings, syn);
         self.shared.stats.passive_opens += 1;
         // When the SYN-ACK was sent is forgotten: no sample of the round trip.
-        self.admit(cx, record)
+        self.admit(cx, record, None)
     }
 }

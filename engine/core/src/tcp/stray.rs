@@ -51,3 +51,93 @@ impl Tcp {
         self.shared.table.reader()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::FramePool;
+    use crate::rng::Rng;
+    use crate::seq::Seq;
+    use crate::tcp::reset::header;
+    use crate::tcp::{SocketOptions, TcpConfig};
+    use crate::time::Instant;
+    use crate::wire::tcp::{Flags, Header, Options};
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn flow() -> FlowKey {
+        FlowKey {
+            remote: Ipv4Addr::new(198, 18, 0, 2).into(),
+            local: 0,
+            local_port: 80,
+            remote_port: 1,
+        }
+    }
+
+    /// A peer that opens one flow again and again.
+    struct Host {
+        tcp: Tcp,
+        pool: FramePool,
+    }
+
+    impl Host {
+        /// Takes a segment of the flow: the reply.
+        fn input(&mut self, flags: Flags, seq: Seq, ack: Seq) -> Option<Header> {
+            let segment = Segment {
+                key: flow(),
+                header: header(flow(), flags, seq, ack, 1_000, Options::default()),
+                payload_len: 0,
+                ecn: 0,
+            };
+            let mut cx = Cx {
+                now: Instant::ZERO,
+                pool: &mut self.pool,
+            };
+            self.tcp.input(&mut cx, &segment, Frame::copied(b""));
+            self.tcp.poll_reply().map(|reply| reply.header)
+        }
+    }
+
+    /// While a handshake completes its flow has one record or another, and a sibling
+    /// finds it at any moment.
+    #[test]
+    fn a_sibling_finds_a_flow_all_the_while_it_opens() {
+        let config = TcpConfig::default();
+        let mut tcp = Tcp::new(config, 1_500, Instant::ZERO, &mut Rng::from_seed(1));
+        let listener = tcp.listen(None, 80, 16, SocketOptions::default()).unwrap();
+        let (mut flows, hash) = (tcp.flows(), tcp.shared.hasher.hash(&flow()));
+        let mut host = Host {
+            tcp,
+            pool: FramePool::on_heap(1, 64),
+        };
+        // Odd while the flow is there, 0 at the end.
+        let phase = AtomicU32::new(2);
+        std::thread::scope(|scope| {
+            let sibling = scope.spawn(|| {
+                loop {
+                    let before = phase.load(Ordering::SeqCst);
+                    let is_found = flows.may_have(hash);
+                    let stayed = phase.load(Ordering::SeqCst) == before;
+                    assert!(
+                        is_found || !stayed || before.is_multiple_of(2),
+                        "it was missed"
+                    );
+                    if before == 0 {
+                        return;
+                    }
+                }
+            });
+            for round in 0..200_000 {
+                let syn_ack = host.input(Flags::SYN, Seq(0), Seq(0)).unwrap();
+                phase.fetch_add(1, Ordering::SeqCst);
+                host.input(Flags::ACK, Seq(1), syn_ack.seq + 1);
+                phase.fetch_add(1, Ordering::SeqCst);
+                assert!(host.tcp.accept(listener).is_some(), "round {round}");
+                host.input(Flags::RST, Seq(1), Seq(0));
+                assert_eq!(host.tcp.connections.len(), 0, "round {round}");
+            }
+            phase.store(0, Ordering::SeqCst);
+            assert!(sibling.join().is_ok(), "a flow was missed");
+        });
+    }
+}
