@@ -144,6 +144,7 @@ impl Settings {
             }
             "tcp_sack" => tcp.sack = value != "0",
             "tcp_timestamps" => tcp.timestamps = value != "0",
+            "tcp_window_scaling" => tcp.window_scaling = value != "0",
             _ => return Err(FlagError::Unknown(name.to_owned())),
         }
         Ok(())

@@ -219,7 +219,10 @@ impl Shared {
     ) -> Options {
         Options {
             mss: Some(self.mss(key).min(self.max_segment(settings))),
-            window_scale: Some(window_scale(self.receive_buffer(settings))),
+            window_scale: self
+                .config
+                .window_scaling
+                .then(|| window_scale(self.receive_buffer(settings))),
             timestamps: self.config.timestamps.then(|| self.timestamps(now, 0)),
             sack_permitted: self.config.sack,
             order: self.config.option_order,
@@ -274,7 +277,8 @@ impl Shared {
         tcb.last_ack_sent = tcb.rcv_nxt;
         tcb.snd_wl1 = irs;
         tcb.snd_wnd = u32::from(window);
-        if let Some(scale) = options.window_scale {
+        let scale = options.window_scale;
+        if let Some(scale) = scale.filter(|_| self.config.window_scaling) {
             let own = window_scale(self.receive_buffer(&tcb.settings));
             tcb.set_scales(scale, own);
         }

@@ -275,6 +275,8 @@ pub struct TcpConfig {
     pub ports: PortRange,
     /// Offer timestamps (RFC 7323).
     pub timestamps: bool,
+    /// Offer window scaling (RFC 7323); no window is larger than 65,535 bytes without.
+    pub window_scaling: bool,
     /// Offer selective acknowledgments (RFC 2018).
     pub sack: bool,
     /// How congestion windows grow (TCP_CONGESTION).
@@ -347,6 +349,7 @@ impl Default for TcpConfig {
             send_buffer: 256 << 10,
             ports: PortRange::default(),
             timestamps: true,
+            window_scaling: true,
             sack: true,
             congestion: Algorithm::default(),
             slow_start_limit: 8,

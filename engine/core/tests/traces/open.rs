@@ -208,6 +208,20 @@ fn window_scale_is_agreed_on_or_not_used() {
     peer.sends(seg("A").seq(1).ack(1).win(500));
     peer.engine_sends(&[b'x'; 3_000]);
     peer.expects(seg("A").seq(1).ack(1).len(500));
+
+    let refuse = |config: &mut ringmill_core::stack::Config| {
+        offer(config);
+        config.tcp.window_scaling = false;
+    };
+    let mut peer = Peer::with(refuse).listening();
+    peer.sends(seg("S").win(500).mss(1_460).scale(2));
+    let syn_ack = peer.expects(seg("SA").ack(1).win(65_535));
+    assert_eq!(syn_ack.options.window_scale, None);
+    peer.sends(seg("A").seq(1).ack(1).win(500));
+    peer.engine_sends(&[b'x'; 3_000]);
+    peer.expects(seg("A").seq(1).ack(1).win(65_535).len(500));
+    let mut peer = peer.connecting();
+    assert_eq!(peer.expects(seg("S")).options.window_scale, None);
 }
 
 /// RFC 6056, EADDRNOTAVAIL: TIME-WAIT and connections hold ports.
