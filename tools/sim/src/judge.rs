@@ -21,6 +21,14 @@ pub(crate) fn verdict(
     if client.finished && server.finished {
         return everything_came(plan, ends);
     }
+    if plan.crossing.is_some() {
+        return crossing(scenario, plan, ends);
+    }
+    if server.is_early && (server.finished || server.closed.is_some()) && may_fail(scenario, plan) {
+        // It was given up before the client's ACK came. The client may have gone on
+        // and learn of it or not: TCP without keep-alive does not ask.
+        return Ok(());
+    }
     if let Some(why) = client.closed {
         return if may_fail_to_open(scenario, plan, ends, why) {
             Ok(())
@@ -59,6 +67,28 @@ fn may_fail_to_open(scenario: &Scenario, plan: &Plan, ends: &[End; 2], why: Clos
         Closed::Reset => !server.opened && may_fail,
         Closed::Refused | Closed::Normally | Closed::Aborted => false,
     }
+}
+
+/// Each end of two that connect to each other may be refused, when the other was not
+/// there yet or no longer, and fail as any that opens.
+fn crossing(scenario: &Scenario, plan: &Plan, ends: &[End; 2]) -> Result<(), &'static str> {
+    let [client, server] = ends;
+    for (own, other) in [(client, server), (server, client)] {
+        let may_end = match own.closed {
+            None => true,
+            Some(Closed::Refused) => own.asked_at <= other.asked_at || other.closed.is_some(),
+            Some(Closed::Unreachable | Closed::TimedOut) => !own.opened && may_fail(scenario, plan),
+            Some(Closed::Reset) => !other.opened && other.closed.is_some(),
+            Some(Closed::Normally | Closed::Aborted) => false,
+        };
+        if !may_end {
+            return Err("an end that both opened was cut");
+        }
+    }
+    if client.closed.is_none() && server.closed.is_none() {
+        return Err("it never ends");
+    }
+    Ok(())
 }
 
 /// SYNs, or places in the server's queues, may have run out.

@@ -6,9 +6,10 @@
 //!
 //! ```text
 //! scenario   what a seed stands for          world      one run, step by step
-//! network    links, one or several in a row  observer   checks what is on the wire
-//! node, plan the applications and the books  judge      how connections may end
-//! port       a host's rings                  trace      prints what was sent
+//! opening    how its connections open        observer   checks what is on the wire
+//! network    links, one or several in a row  judge      how connections may end
+//! node, plan the applications and the books  trace      prints what was sent
+//! port       a host's rings
 //! meddling   marks, ICMP and forged segments
 //! ```
 
@@ -17,6 +18,7 @@ mod meddling;
 mod network;
 mod node;
 mod observer;
+mod opening;
 mod plan;
 mod port;
 mod scenario;
@@ -30,6 +32,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// What seeds stand for has grown. Each edition draws what is new in it apart from the
+/// rest, so that a seed that broke a rule can be kept in its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edition {
+    /// Plain handshakes.
+    First,
+    /// And Fast Open, simultaneous opens, and hosts without window scaling.
+    Openings,
+}
+
+impl Edition {
+    /// The one that is hunted in.
+    pub const LATEST: Edition = Edition::Openings;
+}
 
 /// A seed that broke a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +91,7 @@ pub fn hunt(
             if seed >= seeds.end {
                 return;
             }
-            let outcome = run(seed);
+            let outcome = run(seed, Edition::LATEST);
             let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
             let (sum, broken) = &mut *findings;
             match outcome {
@@ -102,8 +119,8 @@ pub fn hunt(
 }
 
 /// Runs one seed; a panic of the engine is a broken rule too.
-pub fn run(seed: u64) -> Result<Effort, Broken> {
-    let run = || world::run(&Scenario::draw(seed), &mut ());
+pub fn run(seed: u64, edition: Edition) -> Result<Effort, Broken> {
+    let run = || world::run(&Scenario::draw(seed, edition), &mut ());
     catch_unwind(AssertUnwindSafe(run))
         .unwrap_or_else(|_| Err("the engine panicked".to_owned()))
         .map_err(|rule| Broken { seed, rule })
@@ -111,7 +128,7 @@ pub fn run(seed: u64) -> Result<Effort, Broken> {
 
 /// Runs one seed, and prints what it stands for and every segment.
 pub fn trace(seed: u64) -> Result<Effort, Broken> {
-    let scenario = Scenario::draw(seed);
+    let scenario = Scenario::draw(seed, Edition::LATEST);
     println!("{scenario:#?}");
     world::run(&scenario, &mut trace::Printer).map_err(|rule| Broken { seed, rule })
 }

@@ -1,11 +1,12 @@
 //! The application on a host: it opens the connections that the plans give it,
 //! serves those of others, and enters all that it does in the books.
 
-use super::plan::{Bytes, Dialogue, End, Ledger, Pace, Plan, Role, pattern};
+use super::plan::{Bytes, Crossing, Dialogue, End, Ledger, Pace, Plan, Role, pattern};
 use ringmill_core::app::App;
 use ringmill_core::sockets::{
     Closed, ConnectError, ConnectionId, ListenerId, SocketError, SocketOptions, Sockets, SourceId,
 };
+use ringmill_core::tcp::State;
 use ringmill_core::time::{Duration, Instant};
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -45,12 +46,15 @@ struct Side {
     /// Its plan; a server learns it from the client's first bytes.
     number: Option<usize>,
     is_open: bool,
+    /// It was accepted with its SYN.
+    is_early: bool,
     is_paused: bool,
     /// What it still reads before its next pause.
     burst_left: u64,
 }
 
 pub(crate) struct Node {
+    host: usize,
     address_of: fn(usize, bool) -> IpAddr,
     plans: Rc<[Plan]>,
     ledger: Rc<RefCell<Ledger>>,
@@ -69,11 +73,17 @@ impl Node {
         ledger: Rc<RefCell<Ledger>>,
         accepting: Accepting,
     ) -> Node {
-        let own = plans.iter().enumerate().filter(|(_, p)| p.client == host);
-        let wakes = own
-            .map(|(number, plan)| Reverse((plan.at, Wake::Connect(number))))
-            .collect();
+        let connects = |(number, plan): (usize, &Plan)| {
+            let at = match plan.crossing {
+                _ if plan.client == host => plan.at,
+                Some(crossing) if plan.server == host => plan.at + crossing.lag,
+                _ => return None,
+            };
+            Some(Reverse((at, Wake::Connect(number))))
+        };
+        let wakes = plans.iter().enumerate().filter_map(connects).collect();
         Node {
+            host,
             address_of,
             plans,
             ledger,
@@ -145,18 +155,49 @@ impl Node {
     }
 
     fn connect(&mut self, sockets: &mut Sockets, number: usize) {
-        let plan = &self.plans[number];
-        let remote = SocketAddr::new((self.address_of)(plan.server, plan.is_v6), PORT);
-        match sockets.connect(remote, self.next_token(), plan.options) {
-            Ok(connection) => self.sides.push(Side {
-                connection,
-                remote: Some(remote),
-                role: Role::Client,
-                number: Some(number),
-                is_open: true,
-                is_paused: false,
-                burst_left: self.pace(number, Role::Client).burst,
-            }),
+        let plans = self.plans.clone();
+        let plan = &plans[number];
+        let (role, peer) = if plan.client == self.host {
+            (Role::Client, plan.server)
+        } else {
+            (Role::Server, plan.client)
+        };
+        let place = |host, port| SocketAddr::new((self.address_of)(host, plan.is_v6), port);
+        let token = self.next_token();
+        let mut options = plan.options;
+        // A server's end has nothing to say first.
+        options.fast_open_connect &= role == Role::Client;
+        let (remote, result) = match plan.crossing {
+            None => {
+                let remote = place(peer, PORT);
+                (remote, sockets.connect(remote, token, options))
+            }
+            Some(Crossing { ports, .. }) => {
+                let local = place(self.host, ports[role as usize]);
+                let remote = place(peer, ports[role.other() as usize]);
+                let result = sockets.connect_from(local, remote, token, options);
+                (remote, result)
+            }
+        };
+        match result {
+            Ok(connection) => {
+                self.sides.push(Side {
+                    connection,
+                    remote: Some(remote),
+                    role,
+                    number: Some(number),
+                    is_open: true,
+                    is_early: false,
+                    is_paused: false,
+                    burst_left: self.pace(number, role).burst,
+                });
+                let at = self.sides.len() - 1;
+                self.with_end(at, |end| end.asked_at = Some(sockets.now()));
+                if options.fast_open_connect {
+                    let wake = (sockets.now() + plan.hesitates, Wake::Read(at));
+                    self.wakes.push(Reverse(wake));
+                }
+            }
             Err(ConnectError::AddressNotAvailable | ConnectError::NoBuffers) => {
                 let again = sockets.now() + CONNECT_AGAIN;
                 self.wakes.push(Reverse((again, Wake::Connect(number))));
@@ -173,12 +214,14 @@ impl Node {
             if sockets.set_token(connection, self.next_token()).is_err() {
                 self.object(format_args!("a connection that was accepted is none"));
             }
+            let info = sockets.info(connection);
             self.sides.push(Side {
                 connection,
                 remote: sockets.remote(connection),
                 role: Role::Server,
                 number: None,
                 is_open: true,
+                is_early: info.is_some_and(|info| info.syn_data),
                 is_paused: false,
                 burst_left: 0,
             });
@@ -197,6 +240,9 @@ impl Node {
         let Some(number) = self.sides[at].number.or_else(|| self.name(sockets, at)) else {
             return;
         };
+        if sockets.state(connection) != Some(State::SynReceived) {
+            self.with_end(at, |end| end.is_early = false);
+        }
         let plan = &self.plans.clone()[number];
         if plan.dialogue == Dialogue::Echo && role == Role::Server {
             return self.echo(sockets, at);
@@ -209,7 +255,7 @@ impl Node {
         }
         if plan.half_close {
             let shut = self.with_end(at, |end| {
-                let shut = end.sent == plan.totals[role as usize] && !end.shut;
+                let shut = end.opened && end.sent == plan.totals[role as usize] && !end.shut;
                 end.shut |= shut;
                 shut
             });
@@ -221,28 +267,40 @@ impl Node {
     }
 
     /// Reads which connection a server's side is, and leaves the bytes there. What an
-    /// old ACK has opened again is aborted.
+    /// old SYN or ACK has opened again is aborted.
     fn name(&mut self, sockets: &mut Sockets, at: usize) -> Option<usize> {
         let connection = self.sides[at].connection;
         let name = *sockets.receive(connection).ok()?.first_chunk()?;
         let number = u32::from_be_bytes(name) as usize;
-        let remote = self.sides[at].remote;
-        let mut sides = self.sides.iter();
-        let is_again = sides.any(|side| side.number == Some(number) && side.remote == remote);
-        if self.accepting.by_cookies && is_again {
-            self.sides[at].is_open = false;
-            sockets.abort(connection);
-            return None;
+        let Side {
+            remote, is_early, ..
+        } = self.sides[at];
+        let mut sides = self.sides.iter().rev();
+        let before = sides.find(|side| side.number == Some(number) && side.remote == remote);
+        let mut begins_again = false;
+        if let Some(before) = before {
+            // Nothing remembers SYNs and cookies (RFC 7413 section 2.1, RFC 4987).
+            if is_early || (self.accepting.by_cookies && !before.is_early) {
+                self.sides[at].is_open = false;
+                sockets.abort(connection);
+                return None;
+            }
+            // The client never heard of the first, and has gone on without Fast Open.
+            begins_again = before.is_early && !before.is_open;
         }
         let known = self.plans.get(number).is_some();
         let mut ledger = self.ledger.borrow_mut();
+        if known && begins_again {
+            *ledger.end(number, Role::Server) = End::default();
+        }
         if !known || ledger.end(number, Role::Server).opened {
             ledger.object(format_args!(
                 "a stream that begins as {number} is none, or another"
             ));
             return None;
         }
-        ledger.end(number, Role::Server).opened = true;
+        let end = ledger.end(number, Role::Server);
+        (end.opened, end.is_early) = (true, is_early);
         let side = &mut self.sides[at];
         side.number = Some(number);
         side.burst_left = self.plans[number].paces[Role::Server as usize].burst;
@@ -342,6 +400,10 @@ impl Node {
         else {
             return true;
         };
+        if !end.opened {
+            // A close would take back what the SYN is to bring.
+            return false;
+        }
         if plan
             .abort
             .is_some_and(|(who, after)| who == role && end.received >= after)

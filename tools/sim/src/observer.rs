@@ -12,15 +12,18 @@
 
 use super::segment::{Flow, Seen};
 use ringmill_core::seq::Seq;
+use ringmill_core::wire::fast_open::FastOpenCookie;
 use ringmill_core::wire::tcp::{Flags, Header};
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// What one end of a flow has shown and seen.
 #[derive(Debug)]
 struct Half {
     iss: Seq,
-    /// Its SYN.
+    /// Its SYN, and the data that it brought (RFC 7413).
     syn: Header,
+    syn_data: u32,
     /// The sequence number after all that it sent.
     end: Seq,
     /// The data that it sent, from iss + 1 on.
@@ -42,21 +45,36 @@ struct Half {
 }
 
 impl Half {
-    fn new(syn: &Header) -> Half {
+    /// One that sends this SYN. If it answers a SYN of `peer`, that has offered a
+    /// window.
+    fn new(syn: &Header, data: &[u8], peer: Option<&Half>) -> Half {
+        let syn_data = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let offered = peer.map(|peer| syn.seq + 1 + u32::from(peer.syn.window));
         Half {
             iss: syn.seq,
             syn: *syn,
-            end: syn.seq + 1,
-            data: Vec::new(),
+            syn_data,
+            end: syn.seq + 1 + syn_data,
+            data: data.to_vec(),
             fin: None,
             acked: None,
             edge: None,
             una: syn.seq,
-            offered: None,
+            offered,
             is_over: false,
             is_chosen: false,
             may_begin_again: false,
         }
+    }
+
+    /// `ack` acknowledges its SYN, and of the data what it may.
+    fn is_answered_by(&self, ack: Seq) -> bool {
+        ack.follows(self.iss) && ack.precedes_or_is(self.iss + 1 + self.syn_data)
+    }
+
+    /// It has sent what comes before `seq`.
+    fn has_come_to(&self, seq: Seq) -> bool {
+        seq.follows(self.iss) && seq.precedes_or_is(self.end)
     }
 }
 
@@ -77,6 +95,8 @@ pub(crate) struct Observer {
     /// Other SYN-ACKs to the same SYN: it came twice, and a cookie answered it once
     /// and a record once, or two cookies did.
     other_answers: HashMap<Flow, Vec<Half>>,
+    /// The Fast Open cookies that a client was given by a server.
+    cookies: HashMap<(IpAddr, IpAddr), Vec<FastOpenCookie>>,
 }
 
 /// The window edge that a segment offers.
@@ -88,6 +108,12 @@ fn edge_of(header: &Header, sender: &Half, receiver: &Half) -> Seq {
         .window_scale
         .filter(|_| !is_syn && receiver.syn.options.window_scale.is_some());
     header.ack + (u32::from(header.window) << scales.unwrap_or(0))
+}
+
+/// Two answers with these acknowledgments are to the same SYN of `peer`.
+fn is_same_syn(peer: Option<&Half>, ack: Seq, other: Seq) -> bool {
+    let is_answered = |peer: &Half| peer.is_answered_by(ack) && peer.is_answered_by(other);
+    ack == other || peer.is_some_and(is_answered)
 }
 
 type Checked = Result<(), String>;
@@ -106,9 +132,15 @@ impl Observer {
         }
         let peer = flow.back();
         if header.flags.contains(Flags::SYN) {
-            self.sent_syn(flow, header);
+            self.brings_data(seen)
+                .and_then(|()| self.sent_syn(seen))
+                .map_err(|wrong| format!("{wrong}: {seen}"))?;
         } else {
-            self.chooses(&peer, header.ack);
+            self.goes_by(flow, header.seq);
+            self.goes_by(&peer, header.ack);
+            if let Some(half) = self.halves.get_mut(&peer) {
+                half.is_chosen = true;
+            }
         }
         // One at a time, for both are in the same map.
         let Some(mut half) = self.halves.remove(flow) else {
@@ -127,39 +159,71 @@ impl Observer {
         checked.map_err(|wrong| format!("{wrong}: {seen}"))
     }
 
-    fn sent_syn(&mut self, flow: &Flow, header: &Header) {
+    /// A SYN brings data only with a cookie that the server gave (RFC 7413 section 3).
+    fn brings_data(&self, seen: &Seen) -> Checked {
+        let Seen { flow, header, .. } = seen;
+        let cookie = header.options.fast_open.filter(|it| !it.is_request());
+        let is_request = !header.flags.contains(Flags::ACK);
+        let Some(cookie) = cookie.filter(|_| is_request) else {
+            return if seen.data.is_empty() {
+                Ok(())
+            } else {
+                Err("brings data without a cookie".to_owned())
+            };
+        };
+        let given = self.cookies.get(&(flow.from.ip(), flow.to.ip()));
+        if given.is_some_and(|given| given.contains(&cookie)) {
+            Ok(())
+        } else {
+            Err("shows a cookie that it was not given".to_owned())
+        }
+    }
+
+    fn sent_syn(&mut self, seen: &Seen) -> Checked {
+        let Seen { flow, header, .. } = seen;
         let is_answer = header.flags.contains(Flags::ACK);
+        let peer = self.halves.get(&flow.back());
         match self.halves.get(flow) {
-            Some(half) if half.iss == header.seq => return,
-            Some(half) if is_answer && half.syn.ack == header.ack => {
+            Some(half) if half.iss == header.seq => {
+                let known = &half.data[..seen.data.len().min(half.data.len())];
+                return if known == seen.data {
+                    Ok(())
+                } else {
+                    Err("sent other data with its SYN".to_owned())
+                };
+            }
+            Some(half) if is_answer && is_same_syn(peer, half.syn.ack, header.ack) => {
+                let answer = Half::new(header, seen.data, peer);
                 let others = self.other_answers.entry(*flow).or_default();
                 if others.iter().all(|half| half.iss != header.seq) {
-                    others.push(Half::new(header));
+                    others.push(answer);
                 }
-                return;
+                return Ok(());
             }
             _ => {}
         }
-        if !is_answer {
-            // Another connection of this flow.
+        let half = Half::new(header, seen.data, peer.filter(|_| is_answer));
+        // Both open it at a time, or it is another connection of this flow.
+        let is_crossing = peer.is_some_and(|peer| peer.acked.is_none() && !peer.is_over);
+        if !is_answer && !is_crossing {
             self.halves.remove(&flow.back());
             self.other_answers.remove(&flow.back());
         }
-        self.halves.insert(*flow, Half::new(header));
+        self.halves.insert(*flow, half);
+        Ok(())
     }
 
-    /// The peer of `flow` goes by one of the SYN-ACKs that it was sent, and stays
-    /// with it.
-    fn chooses(&mut self, flow: &Flow, ack: Seq) {
-        let Some(half) = self.halves.get_mut(flow).filter(|half| !half.is_chosen) else {
-            return;
-        };
+    /// A host that has answered a SYN more than once is, until its peer goes by one of
+    /// the answers, each of them: this number tells which. The peer stays with one.
+    fn goes_by(&mut self, flow: &Flow, number: Seq) {
         if let Some(others) = self.other_answers.get_mut(flow)
-            && let Some(chosen) = others.iter_mut().find(|half| half.iss + 1 == ack)
+            && let Some(half) = self.halves.get_mut(flow)
+            && !half.is_chosen
+            && !half.has_come_to(number)
+            && let Some(other) = others.iter_mut().find(|other| other.has_come_to(number))
         {
-            std::mem::swap(half, chosen);
+            std::mem::swap(half, other);
         }
-        half.is_chosen = true;
     }
 
     /// A segment has reached a host that may take it for the end of a handshake: a
@@ -186,9 +250,9 @@ impl Observer {
         let is_open = halves
             .iter()
             .all(|half| half.fin.is_none() && !half.is_over);
-        let has_data = receiver
-            .acked
-            .is_some_and(|ack| ack.follows(sender.iss + 1));
+        // What came with a SYN is acknowledged before the handshake is complete.
+        let text = sender.iss + 1 + sender.syn_data;
+        let has_data = receiver.acked.is_some_and(|ack| ack.follows(text));
         (is_open && has_data).then_some(Target {
             end: sender.end,
             una: receiver.una,
@@ -208,6 +272,12 @@ impl Observer {
             return;
         };
         let edge = edge_of(header, sender, receiver);
+        if header.flags.contains(Flags::SYN)
+            && let Some(cookie) = header.options.fast_open
+        {
+            let place = (flow.to.ip(), flow.from.ip());
+            self.cookies.entry(place).or_default().push(cookie);
+        }
         if let Some(receiver) = self.halves.get_mut(&flow.back()) {
             // One of an earlier connection acknowledges nothing of this one.
             if header.ack.follows(receiver.iss) && header.ack.precedes_or_is(receiver.end) {
@@ -260,7 +330,9 @@ impl Half {
         let edge = edge_of(&seen.header, self, peer);
         let unit = 1 << self.syn.options.window_scale.unwrap_or(0);
         let before = self.edge.unwrap_or(edge);
-        if (edge + (unit - 1)).precedes(before) {
+        // The window of a SYN that is sent again can't say more than 65,535.
+        let is_syn = seen.header.flags.contains(Flags::SYN);
+        if !is_syn && (edge + (unit - 1)).precedes(before) {
             return Err(format!("offered up to {before:?} before {edge:?}"));
         }
         self.edge = Some(before.max(edge));
@@ -473,5 +545,108 @@ mod tests {
         observer.delivered(&closes);
         let probe = segment(true, Flags::ACK, 4_001, 1, b"x");
         assert_eq!(observer.sent(&probe), Ok(()));
+    }
+
+    fn with_cookie<'a>(mut seen: Seen<'a>, cookie: &[u8]) -> Seen<'a> {
+        seen.header.options.fast_open = FastOpenCookie::new(cookie);
+        seen
+    }
+
+    /// One that has seen the server give a cookie.
+    fn observer_of_cookie() -> Observer {
+        let mut observer = Observer::default();
+        for seen in [
+            with_cookie(segment(true, Flags::SYN, 0, 0, &[]), b""),
+            with_cookie(
+                segment(false, Flags::SYN | Flags::ACK, 0, 1, &[]),
+                b"biscuits",
+            ),
+        ] {
+            observer.sent(&seen).unwrap();
+            observer.delivered(&seen);
+        }
+        observer
+    }
+
+    #[test]
+    fn a_syn_brings_data_with_a_cookie_that_was_given() {
+        let syn = |data| segment(true, Flags::SYN, 5_000, 0, data);
+        let mut observer = observer_of_cookie();
+        for (says, seen) in [
+            ("without a cookie", syn(b"GET")),
+            ("not given", with_cookie(syn(b"GET"), b"crackers")),
+        ] {
+            let wrong = observer.sent(&seen).unwrap_err();
+            assert!(wrong.contains(says), "{wrong}");
+        }
+        let seen = with_cookie(syn(b"GET"), b"biscuits");
+        assert_eq!(observer.sent(&seen), Ok(()));
+        // Again with neither, and the data behind the handshake is the same.
+        assert_eq!(observer.sent(&syn(b"")), Ok(()));
+        let syn_ack = segment(false, Flags::SYN | Flags::ACK, 9_000, 5_001, &[]);
+        assert_eq!(observer.sent(&syn_ack), Ok(()));
+        observer.delivered(&syn_ack);
+        let same = segment(true, Flags::ACK, 5_001, 9_001, b"GET");
+        assert_eq!(observer.sent(&same), Ok(()));
+        let other = segment(true, Flags::ACK, 5_001, 9_001, b"PUT");
+        assert!(observer.sent(&other).unwrap_err().contains("other data"));
+    }
+
+    /// It may answer at once, within the window of the SYN, and be forgotten for
+    /// another answer that the client goes by.
+    #[test]
+    fn what_a_syn_brings_is_acknowledged_and_answered_before_the_handshake() {
+        let syn_ack = |seq, ack| segment(false, Flags::SYN | Flags::ACK, seq, ack, &[]);
+        let early = || {
+            let mut observer = observer_of_cookie();
+            let syn = segment(true, Flags::SYN, 5_000, 0, b"GET");
+            observer.sent(&with_cookie(syn, b"biscuits")).unwrap();
+            observer.sent(&syn_ack(9_000, 5_004)).unwrap();
+            observer
+        };
+        let data = [b'x'; 1_000];
+        for seq in [9_001, 10_001, 11_001] {
+            let answer = segment(false, Flags::ACK, seq, 5_004, &data);
+            let mut observer = early();
+            let sent: Vec<_> = (9_001..=seq)
+                .step_by(1_000)
+                .map(|seq| observer.sent(&segment(false, Flags::ACK, seq, 5_004, &data)))
+                .collect();
+            assert_eq!(sent.last(), Some(&Ok(())), "{answer}");
+        }
+        let mut observer = early();
+        let past = segment(false, Flags::ACK, 12_001, 5_004, b"xx");
+        assert!(observer.sent(&past).unwrap_err().contains("offered was"));
+        let unsent = early().sent(&syn_ack(9_000, 5_005));
+        assert!(unsent.unwrap_err().contains("sent was"));
+        // The client has gone on without.
+        let mut observer = early();
+        observer.sent(&syn_ack(20_000, 5_001)).unwrap();
+        observer.delivered(&syn_ack(20_000, 5_001));
+        let chooses = segment(true, Flags::ACK, 5_001, 20_001, b"GET");
+        assert_eq!(observer.sent(&chooses), Ok(()));
+        observer.delivered(&chooses);
+        let answer = segment(false, Flags::ACK, 20_001, 5_004, b"x");
+        assert_eq!(observer.sent(&answer), Ok(()));
+        let other = segment(true, Flags::ACK, 5_004, 9_001, &[]);
+        assert!(observer.sent(&other).is_err());
+    }
+
+    #[test]
+    fn both_ends_may_open_a_connection() {
+        let mut observer = Observer::default();
+        for seen in [
+            segment(true, Flags::SYN, 0, 0, &[]),
+            segment(false, Flags::SYN, 500, 0, &[]),
+            segment(true, Flags::SYN | Flags::ACK, 0, 501, &[]),
+            segment(false, Flags::SYN | Flags::ACK, 500, 1, &[]),
+            segment(true, Flags::ACK, 1, 501, b"x"),
+            segment(false, Flags::ACK, 501, 2, b"y"),
+        ] {
+            assert_eq!(observer.sent(&seen), Ok(()), "{seen}");
+            observer.delivered(&seen);
+        }
+        let unsent = segment(false, Flags::ACK, 502, 3, &[]);
+        assert!(observer.sent(&unsent).is_err());
     }
 }

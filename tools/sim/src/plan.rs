@@ -49,12 +49,24 @@ pub(crate) struct Pace {
     pub(crate) by_reference: bool,
 }
 
+/// Both ends of a connection open it (RFC 9293 section 3.5, figure 7).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crossing {
+    /// The client's and the server's.
+    pub(crate) ports: [u16; 2],
+    /// How much later the server's end does.
+    pub(crate) lag: Duration,
+}
+
 /// One connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) client: usize,
     pub(crate) server: usize,
     pub(crate) at: Instant,
+    pub(crate) crossing: Option<Crossing>,
+    /// How long after its connect the client sends what may go with the SYN.
+    pub(crate) hesitates: Duration,
     pub(crate) dialogue: Dialogue,
     /// Bytes that the client and the server send.
     pub(crate) totals: [u64; 2],
@@ -148,7 +160,11 @@ pub(crate) fn pattern() -> &'static Arc<[u8]> {
 /// What one end of a connection has done.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct End {
+    /// When it called connect.
+    pub(crate) asked_at: Option<Instant>,
     pub(crate) opened: bool,
+    /// It was accepted with its SYN (RFC 7413), and was not seen to be established.
+    pub(crate) is_early: bool,
     pub(crate) sent: u64,
     pub(crate) received: u64,
     /// It closed its sending side.
@@ -253,6 +269,8 @@ mod tests {
             client: 0,
             server: 1,
             at: Instant::ZERO,
+            crossing: None,
+            hesitates: Duration::ZERO,
             dialogue: Dialogue::Bulk,
             totals: [100_000; 2],
             paces: [pace; 2],

@@ -1,6 +1,7 @@
 //! What a seed stands for: hosts, links and how they change, options, and what
 //! the applications are to do. All of it is drawn before the run begins.
 
+use super::Edition;
 use super::network::{Change, Topology, pipes_of};
 use super::node::Accepting;
 use super::plan::{Dialogue, NAME_LEN, Pace, Plan, Role};
@@ -42,8 +43,17 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// The scenario of a seed.
-    pub(crate) fn draw(seed: u64) -> Scenario {
+    /// The scenario of a seed, in one edition.
+    pub(crate) fn draw(seed: u64, edition: Edition) -> Scenario {
+        let mut scenario = Scenario::first(seed);
+        if edition == Edition::Openings {
+            // From a generator of its own: it draws nothing away from the rest.
+            scenario.draw_openings(&mut Draw(Rng::from_seed(!seed)));
+        }
+        scenario
+    }
+
+    fn first(seed: u64) -> Scenario {
         let mut draw = Draw(Rng::from_seed(seed));
         let (topology, hosts) = match draw.below(10) {
             0..=3 => (Topology::Row(1), 2),
@@ -69,19 +79,19 @@ impl Scenario {
 }
 
 /// Draws in the terms of scenarios.
-struct Draw(Rng);
+pub(crate) struct Draw(Rng);
 
 impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0.below(bound)
     }
 
-    fn is(&mut self, percent: u32) -> bool {
+    pub(crate) fn is(&mut self, percent: u32) -> bool {
         self.0.chance(percent * 10_000)
     }
 
     /// `least` to `most`, both included.
-    fn size(&mut self, least: usize, most: usize) -> usize {
+    pub(crate) fn size(&mut self, least: usize, most: usize) -> usize {
         let span = (most - least + 1) as u64;
         least + usize::try_from(self.below(span)).unwrap_or(0)
     }
@@ -98,11 +108,11 @@ impl Draw {
         self.magnitude(0, most).max(self.magnitude(0, most))
     }
 
-    fn micros(&mut self, most: u64) -> Duration {
+    pub(crate) fn micros(&mut self, most: u64) -> Duration {
         Duration::from_micros(self.magnitude(0, most))
     }
 
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.size(0, choices.len() - 1)]
     }
 
@@ -233,6 +243,8 @@ impl Draw {
             client,
             server,
             at: Instant::from_micros(self.below(span + 1)),
+            crossing: None,
+            hesitates: Duration::ZERO,
             dialogue,
             totals,
             paces: [self.pace(), self.pace()],

@@ -105,6 +105,9 @@ impl fmt::Display for Seen<'_> {
         if let Some(timestamps) = options.timestamps {
             write!(f, " ts {} {}", timestamps.value, timestamps.echo)?;
         }
+        if let Some(cookie) = options.fast_open {
+            write!(f, " cookie {cookie:?}")?;
+        }
         Ok(())
     }
 }
