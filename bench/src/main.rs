@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use ringmill::huge_pages::HugePages;
 use ringmill::{XdpMode, netns};
 use ringmill_bench::chart;
 use ringmill_bench::figures::Samples;
@@ -11,6 +12,9 @@ use ringmill_bench::veth::raw::{self, PingPong};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+#[global_allocator]
+static HEAP: HugePages = HugePages;
 
 #[derive(Debug, Parser)]
 #[command(

@@ -33,7 +33,11 @@ mod values;
 use clap::Parser as _;
 use cli::{Cli, Command};
 use exit::Exit;
+use ringmill::huge_pages::HugePages;
 use std::process::ExitCode;
+
+#[global_allocator]
+static HEAP: HugePages = HugePages;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

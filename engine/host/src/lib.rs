@@ -25,6 +25,7 @@
 pub mod affinity;
 pub mod clock;
 pub mod error;
+pub mod huge_pages;
 pub mod interface;
 pub mod netns;
 pub mod pace;
