@@ -1,6 +1,7 @@
 //! What a network does to packets besides losing them, and strangers to connections:
 //! marks of congestion (RFC 3168), word of a link that is too narrow (RFC 1191, RFC
-//! 8201), and forged segments (RFC 5961).
+//! 8201), filters of an option that they do not know (RFC 7413), and forged segments
+//! (RFC 5961).
 
 use super::network::mac;
 use super::observer::Target;
@@ -55,6 +56,42 @@ pub(crate) fn too_big(frame: &[u8], mtu: usize, hosts: [usize; 2]) -> Option<Vec
         }
     };
     Some(packet(source, destination, protocol, &message, hosts))
+}
+
+/// What becomes of a segment with the Fast Open option (RFC 7413 section 4.1.3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Filter {
+    #[default]
+    Passes,
+    /// It goes on without the option.
+    Strips,
+    Drops,
+}
+
+impl Filter {
+    /// What comes out of the filter where `frame` went in; none where it is lost.
+    pub(crate) fn pass(self, frame: Vec<u8>, hosts: [usize; 2]) -> Option<Vec<u8>> {
+        if self == Filter::Passes {
+            return Some(frame);
+        }
+        let seen = Seen::parse(&frame).filter(|seen| seen.header.options.fast_open.is_some());
+        match seen {
+            None => Some(frame),
+            Some(_) if self == Filter::Drops => None,
+            Some(seen) => Some(strip(&seen, hosts)),
+        }
+    }
+}
+
+/// The segment without the Fast Open option.
+fn strip(seen: &Seen, hosts: [usize; 2]) -> Vec<u8> {
+    let mut header = seen.header;
+    header.options.fast_open = None;
+    let (source, destination) = (seen.flow.from.ip(), seen.flow.to.ip());
+    let mut segment = vec![0; header.len()];
+    segment.extend(seen.data);
+    header.emit(&mut segment, source, destination);
+    packet(source, destination, ip::PROTOCOL_TCP, &segment, hosts)
 }
 
 /// A segment in the name of who sent `seen`, which must change nothing: its numbers
@@ -136,10 +173,15 @@ fn packet(
 mod tests {
     use super::*;
     use crate::segment::Flow;
+    use ringmill_core::wire::fast_open::FastOpenCookie;
     use ringmill_core::wire::icmp::{Error, Quote};
     use ringmill_core::wire::icmpv4;
 
     fn segment(is_v4: bool) -> Vec<u8> {
+        segment_with(is_v4, Flags::ACK, Options::default())
+    }
+
+    fn segment_with(is_v4: bool, flags: Flags, options: Options) -> Vec<u8> {
         let [a, b]: [IpAddr; 2] = if is_v4 {
             ["198.18.0.1", "198.18.0.2"]
         } else {
@@ -151,10 +193,10 @@ mod tests {
             destination_port: 7,
             seq: Seq(5),
             ack: Seq(9),
-            flags: Flags::ACK,
+            flags,
             window: 1,
             urgent: 0,
-            options: Options::default(),
+            options,
         };
         let mut segment = vec![0; header.len()];
         segment.extend([b'x'; 100]);
@@ -173,6 +215,34 @@ mod tests {
             mark(&mut frame);
             assert_eq!(frame[at] & ce, ce);
             assert!(Seen::parse(&frame).is_some());
+        }
+    }
+
+    #[test]
+    fn a_filter_takes_the_option_alone() {
+        let options = Options {
+            mss: Some(1_460),
+            window_scale: Some(7),
+            fast_open: FastOpenCookie::new(b"biscuits"),
+            ..Options::default()
+        };
+        for is_v4 in [true, false] {
+            let frame = segment_with(is_v4, Flags::SYN, options);
+            let pass = |filter: Filter, frame: &[u8]| filter.pass(frame.to_vec(), [0, 1]);
+            assert_eq!(pass(Filter::Passes, &frame), Some(frame.clone()));
+            assert_eq!(pass(Filter::Drops, &frame), None);
+            let stripped = pass(Filter::Strips, &frame).unwrap();
+            let (before, after) = (Seen::parse(&frame), Seen::parse(&stripped));
+            let (before, after) = (before.unwrap(), after.unwrap());
+            let expected = Options {
+                fast_open: None,
+                ..before.header.options
+            };
+            assert_eq!(after.header.options, expected);
+            assert_eq!((after.flow, after.data), (before.flow, before.data));
+            for filter in [Filter::Strips, Filter::Drops] {
+                assert_eq!(pass(filter, &stripped), Some(stripped.clone()));
+            }
         }
     }
 

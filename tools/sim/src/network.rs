@@ -8,7 +8,7 @@
 //! a dumbbell   a and c ==== . ====(the bottleneck of all)==== . ==== b and d
 //! ```
 
-use super::meddling;
+use super::meddling::{self, Filter};
 use ringmill_core::driver::link::{Link, Pipe};
 use ringmill_core::rng::Rng;
 use ringmill_core::time::Instant;
@@ -82,6 +82,8 @@ pub(crate) struct Network {
     pipes: Vec<Pipe>,
     /// What each is like besides.
     habits: Vec<Option<Change>>,
+    /// Of what enters it.
+    filter: Filter,
     /// The links from each host to each other one.
     routes: Vec<Vec<usize>>,
     /// The soonest last.
@@ -94,7 +96,13 @@ pub(crate) struct Network {
 impl Network {
     /// A network whose links change as `changes` say, in the order of time; those
     /// at the origin of time make it what it is.
-    pub(crate) fn new(topology: Topology, hosts: usize, changes: Vec<Change>, rng: Rng) -> Network {
+    pub(crate) fn new(
+        topology: Topology,
+        hosts: usize,
+        changes: Vec<Change>,
+        filter: Filter,
+        rng: Rng,
+    ) -> Network {
         let pairs = (0..hosts).flat_map(|from| (0..hosts).map(move |to| (from, to)));
         Network {
             hosts,
@@ -102,6 +110,7 @@ impl Network {
                 .map(|_| Pipe::default())
                 .collect(),
             habits: vec![None; pipes_of(topology, hosts)],
+            filter,
             routes: pairs
                 .map(|(from, to)| route(topology, hosts, from, to))
                 .collect(),
@@ -125,7 +134,9 @@ impl Network {
             return;
         };
         for to in (0..self.hosts).filter(|to| *to != from) {
-            if header.destination.is_multicast() || header.destination == mac(to) {
+            let is_for = header.destination.is_multicast() || header.destination == mac(to);
+            let passed = is_for.then(|| self.filter.pass(bytes.to_vec(), [from, to]));
+            if let Some(bytes) = passed.flatten() {
                 self.enter(InFlight {
                     at: now,
                     serial: 0,
@@ -133,7 +144,7 @@ impl Network {
                     to,
                     hops: 0,
                     is_damaged: false,
-                    bytes: bytes.to_vec(),
+                    bytes,
                 });
             }
         }

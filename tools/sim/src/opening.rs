@@ -2,6 +2,7 @@
 //! (RFC 7413), from both ends at a time (RFC 9293 section 3.5), and without window
 //! scaling (RFC 7323).
 
+use super::meddling::Filter;
 use super::plan::Crossing;
 use super::scenario::{Draw, Scenario};
 use ringmill_core::time::Duration;
@@ -39,6 +40,13 @@ impl Scenario {
             again.at += Duration::from_micros(draw.below(span));
             self.plans.push(again);
         }
+        self.filter = draw.of(&[
+            Filter::Passes,
+            Filter::Passes,
+            Filter::Passes,
+            Filter::Strips,
+            Filter::Drops,
+        ]);
         for plan in &mut self.plans {
             plan.options.fast_open_connect = draw.is(80);
             if draw.is(20) {

@@ -2,6 +2,7 @@
 //! the applications are to do. All of it is drawn before the run begins.
 
 use super::Edition;
+use super::meddling::Filter;
 use super::network::{Change, Topology, pipes_of};
 use super::node::Accepting;
 use super::plan::{Dialogue, NAME_LEN, Pace, Plan, Role};
@@ -36,6 +37,8 @@ pub(crate) struct Scenario {
     /// From then on no frame is lost but for want of room.
     pub(crate) heals_at: Instant,
     pub(crate) plans: Vec<Plan>,
+    /// Of all that is sent.
+    pub(crate) filter: Filter,
     /// Segments that come with a forged one behind, in millionths.
     pub(crate) forgeries: u32,
     /// Seeds the network and the hosts.
@@ -72,6 +75,7 @@ impl Scenario {
             changes,
             heals_at: weather.heals_at,
             plans,
+            filter: Filter::Passes,
             forgeries: draw.fault(20, 200_000),
             seed: draw.0.next_u64(),
         }

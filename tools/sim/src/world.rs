@@ -105,6 +105,7 @@ impl<'a, W: Watcher> World<'a, W> {
             scenario.topology,
             scenario.hosts.len(),
             scenario.changes.clone(),
+            scenario.filter,
             Rng::from_seed(rng.next_u64()),
         );
         World {
