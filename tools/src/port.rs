@@ -8,6 +8,7 @@ use crate::job::{Job, Seat};
 use anyhow::bail;
 use ringmill::{Interface, Owned, Steering, XdpConfig, XdpDriver, XdpMode};
 use ringmill_core::ports::PortRange;
+use ringmill_core::rss::{Rss, RssShare};
 use ringmill_core::sockets::Sockets;
 use ringmill_core::stack::{Config, Gateways, InterfaceAddress};
 use ringmill_core::tcp::{Algorithm, Ecn};
@@ -16,6 +17,7 @@ use ringmill_core::wire::ethernet::MacAddress;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 /// RFC 8200, 5.
 const IPV6_MTU_MIN: u32 = 1_280;
@@ -57,16 +59,24 @@ impl Port {
         let mut steering = Steering::attach(&interface, mode, network.vlan, &owned)?;
         let zero_copy = matches!(network.mode, Mode::Auto | Mode::Zerocopy)
             && steering.mode() == XdpMode::Native;
+        let rss = known_rss(&interface, &queues);
         let mut seats = Vec::new();
-        for (queues, ports) in queues.into_iter().zip(blocks) {
+        for (queues, block) in queues.into_iter().zip(blocks) {
+            let mut config = config.clone();
+            match rss.clone() {
+                Some(rss) => {
+                    let queues = queues.clone();
+                    config.tcp.ports = ports;
+                    config.rss = Some(RssShare { rss, queues });
+                }
+                None => config.tcp.ports = block,
+            }
             let (driver, pool) = XdpDriver::open(&XdpConfig {
                 queues,
                 zero_copy,
                 ..XdpConfig::new(&interface.name)
             })?;
             steering.deliver_to(&driver)?;
-            let mut config = config.clone();
-            config.tcp.ports = ports;
             seats.push(Seat {
                 config,
                 driver,
@@ -141,6 +151,16 @@ fn queues_by_shard(interface: &Interface, shards: usize) -> anyhow::Result<Vec<V
         .collect())
 }
 
+/// The device's way to spread flows, where it is known and of use: to choose ports
+/// by, instead of in blocks.
+fn known_rss(interface: &Interface, queues: &[Vec<u32>]) -> Option<Arc<Rss>> {
+    let has_siblings = queues.len() > 1;
+    let rss = interface.rss().filter(|_| has_siblings)?;
+    // A shard that no flow comes to by itself would have no ports at all.
+    let is_of_use = queues.iter().all(|queues| rss.reaches_any(queues));
+    is_of_use.then(|| Arc::new(rss))
+}
+
 fn describe(seats: &[Seat<XdpDriver>], steering: &Steering, checksum: ChecksumPolicy) -> String {
     let checksum = match checksum {
         ChecksumPolicy::Full => "full checksums",
@@ -168,8 +188,12 @@ fn describe_several(seats: &[Seat<XdpDriver>]) -> String {
     } else {
         "copy mode"
     };
+    let ports = match seats[0].config.rss {
+        Some(_) => "ports by RSS, ",
+        None => "",
+    };
     format!(
-        "{name} ({driver}), {} shards on queues {}, {copying}",
+        "{name} ({driver}), {} shards on queues {}, {ports}{copying}",
         seats.len(),
         queues.join(", ")
     )

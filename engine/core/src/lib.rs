@@ -22,6 +22,7 @@ pub mod neighbor;
 mod path;
 pub mod ports;
 pub mod rng;
+pub mod rss;
 pub mod seq;
 pub mod shard;
 mod siblings;

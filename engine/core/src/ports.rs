@@ -8,7 +8,9 @@
 
 use crate::address::Address;
 use crate::flow::{FlowHasher, FlowKey};
+use crate::rss::RssShare;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 /// Ports that may be used, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,9 @@ pub struct Ports {
     hasher: FlowHasher,
     in_use: usize,
     destinations: BTreeMap<(u16, Address, u16), Bitmap>,
+    /// Where a device brings answers to this shard for some ports alone: which, and
+    /// the addresses that they are of.
+    answers: Option<(RssShare, Vec<IpAddr>)>,
 }
 
 impl Ports {
@@ -66,7 +71,15 @@ impl Ports {
             hasher: FlowHasher::new(key),
             in_use: 0,
             destinations: BTreeMap::new(),
+            answers: None,
         }
+    }
+
+    /// From now on only ports are chosen whose answers come to this shard; `locals`
+    /// are the stack's addresses in the order of their indices. Siblings with other
+    /// queues never choose the same.
+    pub fn only_answered(&mut self, share: RssShare, locals: Vec<IpAddr>) {
+        self.answers = Some((share, locals));
     }
 
     /// Takes a port of `local` (an index as in [`FlowKey`]) towards a destination;
@@ -78,7 +91,8 @@ impl Ports {
     }
 
     fn towards(&mut self, local: u16, remote: Address, remote_port: u16) -> &mut Bitmap {
-        let (hasher, len) = (&self.hasher, self.range.len());
+        let (hasher, range, answers) = (&self.hasher, self.range, &self.answers);
+        let len = range.len();
         self.destinations
             .entry((local, remote, remote_port))
             .or_insert_with(|| {
@@ -89,7 +103,19 @@ impl Ports {
                     remote_port,
                 };
                 let offset = hasher.hash(&key) % len as u64;
-                Bitmap::new(len, usize::try_from(offset).unwrap_or(0))
+                let mut bitmap = Bitmap::new(len, usize::try_from(offset).unwrap_or(0));
+                if let Some((share, locals)) = answers
+                    && let Some(&local) = locals.get(usize::from(local))
+                {
+                    let remote = SocketAddr::new(remote.ip(), remote_port);
+                    let come_here = share.answers(local, remote);
+                    for (index, port) in (range.first..=range.last).enumerate() {
+                        if !come_here(port) {
+                            bitmap.reserve(index);
+                        }
+                    }
+                }
+                bitmap
             })
     }
 
@@ -213,6 +239,7 @@ impl Bitmap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rss::Rss;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
@@ -274,6 +301,29 @@ mod tests {
         }
         assert_eq!(range(1, 3).split(4), None);
         assert_eq!(range(1, 3).split(3).unwrap().len(), 3);
+    }
+
+    /// Shards whose ports a device's hash divides never choose the same, and leave
+    /// none out.
+    #[test]
+    fn ports_by_their_answers_make_up_the_range() {
+        let key: Vec<u8> = (0..40).map(|byte: u8| byte.wrapping_mul(91)).collect();
+        let rss = Rss::new(&key, vec![0, 1, 2]);
+        let rss = std::sync::Arc::new(rss.unwrap());
+        let mut chosen = Vec::new();
+        for queue in 0..3 {
+            let mut ports = Ports::new(PortRange::default(), [1; 16]);
+            let share = RssShare {
+                rss: std::sync::Arc::clone(&rss),
+                queues: vec![queue],
+            };
+            ports.only_answered(share, vec![Ipv4Addr::new(198, 18, 0, 1).into()]);
+            let before = chosen.len();
+            chosen.extend(std::iter::from_fn(|| ports.allocate(A, b(), 80)));
+            assert_eq!(ports.in_use(), chosen.len() - before);
+        }
+        chosen.sort_unstable();
+        assert!(chosen.into_iter().eq(1_024..=u16::MAX));
     }
 
     /// Attack case 24.

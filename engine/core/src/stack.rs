@@ -15,6 +15,7 @@ use crate::frame::{Batch, Frame, FramePool};
 use crate::locals::Locals;
 use crate::neighbor::{self, NeighborCache, Resolution};
 use crate::rng::Rng;
+use crate::rss::RssShare;
 use crate::siblings::{News, Siblings};
 use crate::sockets::Sockets;
 use crate::stats::{DropReason, Drops, LinkStats, Stats};
@@ -44,6 +45,8 @@ pub struct Config {
     pub gateways: Gateways,
     /// What TCP checksums are accepted.
     pub checksum: ChecksumPolicy,
+    /// This shard's part of a device that says how it spreads flows over queues.
+    pub rss: Option<RssShare>,
     /// All randomness comes from here.
     pub seed: u64,
     /// TCP.
@@ -61,6 +64,7 @@ impl Config {
             addresses: vec![InterfaceAddress { ip, prefix_len }],
             gateways: Gateways::default(),
             checksum: ChecksumPolicy::Full,
+            rss: None,
             seed: 0,
             tcp: TcpConfig::default(),
         }
@@ -88,8 +92,13 @@ pub(crate) struct Stack {
 impl Stack {
     pub(crate) fn new(config: Config, now: Instant) -> Stack {
         let mut rng = Rng::from_seed(config.seed);
+        let mut tcp = Tcp::new(config.tcp.clone(), config.mtu, now, &mut rng);
+        if let Some(share) = config.rss.clone() {
+            let locals = config.addresses.iter().map(|address| address.ip);
+            tcp.shared.ports.only_answered(share, locals.collect());
+        }
         Stack {
-            tcp: Tcp::new(config.tcp.clone(), config.mtu, now, &mut rng),
+            tcp,
             locals: Locals::new(&config.addresses, config.gateways),
             neighbors: NeighborCache::new(neighbor::Config::default()),
             unresolved: Vec::new(),

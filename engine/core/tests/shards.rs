@@ -11,6 +11,7 @@ use ringmill_core::driver::memory::MemoryDriver;
 use ringmill_core::frame::{Frame, FramePool};
 use ringmill_core::ports::PortRange;
 use ringmill_core::rng::Rng;
+use ringmill_core::rss::{Rss, RssShare};
 use ringmill_core::shard::{self, Shard};
 use ringmill_core::sockets::{Closed, ConnectionId, SocketOptions, Sockets};
 use ringmill_core::stack::Config;
@@ -18,9 +19,10 @@ use ringmill_core::stats::{DropReason, Stats};
 use ringmill_core::tcp::{State, SynCookies};
 use ringmill_core::time::{Duration, Instant};
 use ringmill_core::wire::checksum::Sum;
-use ringmill_core::wire::ethernet::{self, ETHERTYPE_IPV4, MacAddress};
+use ringmill_core::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, MacAddress};
 use ringmill_core::wire::{ip, ipv4, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Server and client, on both families.
 const ENDS: [[IpAddr; 2]; 2] = [
@@ -43,6 +45,14 @@ fn config(mac: MacAddress, address: IpAddr) -> Config {
     config
 }
 
+/// A device that spreads flows over four queues.
+fn rss() -> Arc<Rss> {
+    let key: Vec<u8> = (0..40)
+        .map(|byte: u8| byte.wrapping_mul(91) ^ 0x5a)
+        .collect();
+    Arc::new(Rss::new(&key, (0..128).map(|entry| entry % 4).collect()).unwrap())
+}
+
 /// The shards of one host, one for each application.
 struct Host<A> {
     shards: Vec<Shard<MemoryDriver, A>>,
@@ -52,13 +62,16 @@ impl<A: App> Host<A> {
     fn new(config: &Config, apps: impl IntoIterator<Item = A>) -> Host<A> {
         let apps: Vec<A> = apps.into_iter().collect();
         let blocks = PortRange::default().split(apps.len()).unwrap();
-        let shard = |(app, ports)| {
+        let shard = |((queue, app), ports)| {
             let mut config = config.clone();
-            config.tcp.ports = ports;
+            match &mut config.rss {
+                Some(share) => share.queues = vec![queue],
+                None => config.tcp.ports = ports,
+            }
             let pool = FramePool::on_heap(4_096, 2_048);
             Shard::new(config, Instant::ZERO, MemoryDriver::new(), pool, app)
         };
-        let mut shards: Vec<_> = apps.into_iter().zip(blocks).map(shard).collect();
+        let mut shards: Vec<_> = (0..).zip(apps).zip(blocks).map(shard).collect();
         shard::join(&mut shards);
         Host { shards }
     }
@@ -186,19 +199,15 @@ fn generators(count: usize, server: IpAddr, close: CloseMode) -> impl Iterator<I
 
 /// Loads a server of `shards` from as many for a while, and drains: the hosts.
 fn load(
-    [server, client]: [IpAddr; 2],
+    client: &Config,
+    server: &Config,
     shards: usize,
     close: CloseMode,
-    cookies: SynCookies,
     wire: Wire,
 ) -> (Host<Load>, Host<Http>) {
-    let mut serving = config(SERVER_MAC, server);
-    serving.tcp.syn_cookies = cookies;
-    let mut server_host = Host::new(&serving, responders(shards));
-    let mut client_host = Host::new(
-        &config(CLIENT_MAC, client),
-        generators(shards, server, close),
-    );
+    let target = server.addresses[0].ip;
+    let mut server_host = Host::new(server, responders(shards));
+    let mut client_host = Host::new(client, generators(shards, target, close));
     let mut now = Instant::ZERO;
     for shard in &mut server_host.shards {
         shard.with_app(now, |http, sockets| http.start(sockets).unwrap());
@@ -223,12 +232,20 @@ fn load(
 
 /// Loads over a wire, and checks that every request was answered: the hosts.
 fn load_whole(
-    ends: [IpAddr; 2],
+    [server, client]: [IpAddr; 2],
     shards: usize,
     (close, cookies): (CloseMode, SynCookies),
     wire: Wire,
 ) -> (Host<Load>, Host<Http>) {
-    let (client, server) = load(ends, shards, close, cookies, wire);
+    let mut server = config(SERVER_MAC, server);
+    server.tcp.syn_cookies = cookies;
+    let client = config(CLIENT_MAC, client);
+    let (client, server) = load(&client, &server, shards, close, wire);
+    assert_answered(&client, &server);
+    (client, server)
+}
+
+fn assert_answered(client: &Host<Load>, server: &Host<Http>) {
     client.assert_whole();
     server.assert_whole();
     for shard in &client.shards {
@@ -241,7 +258,6 @@ fn load_whole(
         client.sum(|stats| stats.tcp.established),
         server.sum(|stats| stats.tcp.established)
     );
-    (client, server)
 }
 
 const WAYS: [(CloseMode, SynCookies); 4] = [
@@ -293,6 +309,39 @@ fn frames_that_come_to_any_shard_get_to_their_owner() {
             assert_strays(&client, way);
             assert_strays(&server, way);
         }
+    }
+}
+
+/// What a device with RSS does with a frame.
+fn by_rss(rss: &Rss, bytes: &[u8]) -> usize {
+    if bytes[12..14] == ETHERTYPE_ARP.to_be_bytes() {
+        return 0;
+    }
+    let (ip, _) = ipv4::Header::parse(&bytes[ethernet::HEADER_LEN..]).unwrap();
+    let port_at = ethernet::HEADER_LEN + ipv4::HEADER_LEN;
+    let port = |at| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let source = SocketAddr::new(ip.source.into(), port(port_at));
+    let destination = SocketAddr::new(ip.destination.into(), port(port_at + 2));
+    usize::try_from(rss.queue(source, destination)).unwrap()
+}
+
+/// Ports are chosen so that the device brings the answers, and the device brings
+/// all of a flow to the shard that its SYN came to.
+#[test]
+fn where_the_devices_hash_is_known_nothing_is_handed_over() {
+    let device = rss();
+    let mut wire = |_: usize, _: usize, bytes: &[u8]| by_rss(&device, bytes);
+    let mut client = config(CLIENT_MAC, ENDS[0][1]);
+    for knows in [true, false] {
+        client.rss = knows.then(|| RssShare {
+            rss: rss(),
+            queues: Vec::new(),
+        });
+        let server = config(SERVER_MAC, ENDS[0][0]);
+        let (client, server) = load(&client, &server, 4, CloseMode::Fin, &mut wire);
+        assert_answered(&client, &server);
+        assert_eq!(server.sum(|stats| stats.tcp.strays_out), 0);
+        assert_eq!(client.sum(|stats| stats.tcp.strays_out) == 0, knows);
     }
 }
 

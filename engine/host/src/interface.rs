@@ -14,6 +14,7 @@ use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
+use ringmill_core::rss::Rss;
 use std::io;
 
 /// An interface as it was when it was looked up.
@@ -80,6 +81,11 @@ impl Interface {
         Ok(interface)
     }
 
+    /// How it spreads received flows over its queues, if it says so.
+    pub fn rss(&self) -> Option<Rss> {
+        ethtool::rss(&self.name).ok().flatten()
+    }
+
     /// The same, and refuses an interface that is down.
     pub fn find_up(name: &str) -> Result<Interface, XdpError> {
         let interface = Interface::find(name)?;
@@ -133,6 +139,7 @@ mod tests {
         assert_eq!((lo.index, lo.is_veth, lo.rx_queues), (1, false, 1));
         assert_eq!(lo.mac, [0; 6]);
         assert!(lo.mtu > 0);
+        assert_eq!(lo.rss(), None, "it has nothing to spread");
     }
 
     #[test]

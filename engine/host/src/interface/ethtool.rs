@@ -1,7 +1,8 @@
-//! Questions of the ethtool ioctl (linux/ethtool.h): driver, channels, offloads.
+//! Questions of the ethtool ioctl (linux/ethtool.h): driver, channels, offloads, RSS.
 //!
 //! Unsafe here: one ioctl on structures whose layouts are the kernel's.
 
+use ringmill_core::rss::Rss;
 use std::ffi::{CStr, c_char};
 use std::io;
 use std::net::UdpSocket;
@@ -11,7 +12,15 @@ const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETH_FLAG_RXVLAN: u32 = 1 << 8;
+const ETHTOOL_GRXFH: u32 = 0x29;
 const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const ETHTOOL_GRSSH: u32 = 0x46;
+const TCP_V4_FLOW: u32 = 0x01;
+const TCP_V6_FLOW: u32 = 0x05;
+/// RXH_IP_SRC, RXH_IP_DST, RXH_L4_B_0_1 and RXH_L4_B_2_3.
+const ADDRESSES_AND_PORTS: u64 = 0xf0;
+/// ETH_RSS_HASH_TOP.
+const TOEPLITZ: u8 = 1;
 
 /// `struct ethtool_drvinfo`, of which only the driver's name is read.
 #[repr(C)]
@@ -39,6 +48,32 @@ struct Channels {
     other: u32,
     combined: u32,
 }
+
+/// `struct ethtool_rxnfc` up to what this question fills.
+#[repr(C)]
+struct HashFields {
+    command: u32,
+    flow: u32,
+    fields: u64,
+}
+
+/// `struct ethtool_rxfh`: the indirection table and the key follow each other in
+/// `config`, as long as asked for.
+#[repr(C)]
+struct Indirection {
+    command: u32,
+    context: u32,
+    queues: u32,
+    key_len: u32,
+    function: u8,
+    /// Done to the input before it is hashed.
+    transform: u8,
+    rest: [u8; 6],
+    config: [u8; CONFIG_MAX],
+}
+
+/// Room for 2,048 queues and a key.
+const CONFIG_MAX: usize = 4 * 2_048 + 256;
 
 /// `struct ifreq` with a pointer in its union.
 #[repr(C)]
@@ -80,9 +115,56 @@ pub(super) fn takes_vlan_tags(interface: &str) -> io::Result<bool> {
     Ok(flags.flags & ETH_FLAG_RXVLAN != 0)
 }
 
+/// How TCP flows are spread over receive queues; none where the device does not
+/// say, or has another way than RSS does it.
+pub(super) fn rss(interface: &str) -> io::Result<Option<Rss>> {
+    let mut table = Indirection {
+        command: ETHTOOL_GRSSH,
+        context: 0,
+        queues: 0,
+        key_len: 0,
+        function: 0,
+        transform: 0,
+        rest: [0; 6],
+        config: [0; CONFIG_MAX],
+    };
+    // First how much there is, then the same with room for it.
+    ask(interface, &mut table)?;
+    let (Ok(queues), Ok(key_len)) = (
+        usize::try_from(table.queues),
+        usize::try_from(table.key_len),
+    ) else {
+        return Ok(None);
+    };
+    let fits = queues.saturating_mul(4).saturating_add(key_len) <= CONFIG_MAX;
+    if !fits || table.function != TOEPLITZ || table.transform != 0 {
+        return Ok(None);
+    }
+    ask(interface, &mut table)?;
+    // A device that can't be asked hashes as RSS has it for TCP.
+    let hashes_ports = |flow| {
+        let mut hash = HashFields {
+            command: ETHTOOL_GRXFH,
+            flow,
+            fields: 0,
+        };
+        ask(interface, &mut hash).is_err() || hash.fields == ADDRESSES_AND_PORTS
+    };
+    if !(hashes_ports(TCP_V4_FLOW) && hashes_ports(TCP_V6_FLOW)) {
+        return Ok(None);
+    }
+    let (words, key) = table.config.split_at(queues * 4);
+    let queues = words
+        .chunks_exact(4)
+        .map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    Ok(Rss::new(&key[..key_len], queues.collect()))
+}
+
 /// Structures that start with an ethtool command and that the kernel's answer
-/// to that command fits in exactly.
+/// to that command fits in: exactly, or as far as their own fields ask for it.
 trait Question {}
+impl Question for HashFields {}
+impl Question for Indirection {}
 impl Question for DriverInfo {}
 impl Question for Flags {}
 impl Question for Channels {}
@@ -121,6 +203,8 @@ mod tests {
         assert_eq!(size_of::<DriverInfo>(), 196);
         assert_eq!(size_of::<Flags>(), 8);
         assert_eq!(size_of::<Channels>(), 36);
+        assert_eq!(size_of::<HashFields>(), 16);
+        assert_eq!(std::mem::offset_of!(Indirection, config), 24);
         assert_eq!(size_of::<Request<Channels>>(), size_of::<libc::ifreq>());
     }
 }
