@@ -15,8 +15,9 @@ mod wire;
 
 use anyhow::Context as _;
 use clap::Parser;
+use ours::Buffers;
 use ringmill_core::driver::link::Link;
-use ringmill_core::tcp::Algorithm;
+use ringmill_core::tcp::{Algorithm, TcpConfig};
 use ringmill_core::time::Duration;
 use serde::Serialize;
 use smoltcp::socket::tcp::CongestionControl;
@@ -74,6 +75,9 @@ struct Figures {
     median_ratio: f64,
     /// How much of a clean 1 Gbit/s and 100 ms the engine fills.
     cubic_fill: f64,
+    /// The first seconds from the default receive buffer on the same link, in MB: with
+    /// growth and without.
+    growth: [Vec<f64>; 2],
     /// Jain's index of eight equal flows.
     fairness: Vec<(&'static str, f64)>,
 }
@@ -110,8 +114,9 @@ impl Case {
     }
 
     fn ours(&self, link: Link, seed: u64, limits: Limits) -> Delivered {
+        let buffers = Buffers::fixed(self.buffer);
         let (mut sender, mut receiver) =
-            ours::ends(self.connections, self.buffer, self.algorithm, seed);
+            ours::ends(self.connections, buffers, self.algorithm, seed);
         wire::run(&mut sender, &mut receiver, link, seed, limits)
     }
 
@@ -214,6 +219,34 @@ fn cubic_fill() -> f64 {
     delivered.wire_bytes as f64 * 8.0 / delivered.time.as_secs_f64() / 1e9
 }
 
+/// What arrives in each of the first seconds on that link where the receive buffer
+/// is the default, in MB: it grows, or it stays.
+fn growth(grows: bool) -> Vec<f64> {
+    const PRODUCT: u32 = 12_500_000;
+    let link = Link {
+        delay: Duration::from_millis(50),
+        bandwidth: 1_000_000_000,
+        queue: PRODUCT as usize / 1_514,
+        ..Link::default()
+    };
+    let default = TcpConfig::default();
+    let buffers = Buffers {
+        send: 4 * PRODUCT,
+        receive: default.receive_buffer,
+        receive_max: if grows { default.receive_buffer_max } else { 0 },
+    };
+    let until = |seconds| {
+        let (mut sender, mut receiver) = ours::ends(1, buffers, Algorithm::Cubic, 1);
+        let limits = Limits {
+            bytes: u64::MAX,
+            time: Duration::from_secs(seconds),
+        };
+        let delivered = wire::run(&mut sender, &mut receiver, link, 1, limits);
+        delivered.bytes.iter().sum::<u64>() as f64 / 1e6
+    };
+    (1..=4).map(|n| until(n) - until(n - 1)).collect()
+}
+
 /// Jain's index of what eight connections get of 100 Mbit/s and 20 ms in 60 s: 1
 /// when all get the same, 1/8 when one gets everything.
 fn fairness(algorithm: Algorithm) -> f64 {
@@ -279,6 +312,13 @@ impl Figures {
             "CUBIC fills {:.1} % of a clean 1 Gbit/s and 100 ms with buffers of 1 BDP",
             self.cubic_fill * 100.0
         );
+        for (name, seconds) in ["grows", "stays"].iter().zip(&self.growth) {
+            let seconds: Vec<_> = seconds.iter().map(|mb| format!("{mb:.1}")).collect();
+            println!(
+                "a default receive buffer that {name}, the same link, MB in each second: {}",
+                seconds.join(" ")
+            );
+        }
         for (algorithm, index) in &self.fairness {
             println!("fairness of 8 equal flows, {algorithm}: {index:.3}");
         }
@@ -290,11 +330,12 @@ fn main() -> anyhow::Result<()> {
     let cells = measure(&Case::all(), cli.seeds);
     let lossy = cells.iter().filter(|cell| cell.loss_percent > 0.0);
     let figures = Figures {
-        schema: 1,
+        schema: 2,
         seeds: cli.seeds,
         median_ratio: middle(lossy.map(|cell| cell.ratio).collect()),
         cells,
         cubic_fill: cubic_fill(),
+        growth: [true, false].map(growth),
         fairness: ALGORITHMS.map(|a| (a.name(), fairness(a))).to_vec(),
     };
     figures.print();

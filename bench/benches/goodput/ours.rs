@@ -58,7 +58,26 @@ impl App for Bulk {
 /// One host.
 pub(crate) struct Host(Shard<MemoryDriver, Bulk>);
 
-fn host(address: Ipv4Addr, buffer: u32, algorithm: Algorithm, seed: u64) -> Host {
+/// What a host may queue: to send, and received, at first and at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buffers {
+    pub(crate) send: u32,
+    pub(crate) receive: u32,
+    pub(crate) receive_max: u32,
+}
+
+impl Buffers {
+    /// As much either way, and no more later.
+    pub(crate) fn fixed(bytes: u32) -> Buffers {
+        Buffers {
+            send: bytes,
+            receive: bytes,
+            receive_max: bytes,
+        }
+    }
+}
+
+fn host(address: Ipv4Addr, buffers: Buffers, algorithm: Algorithm, seed: u64) -> Host {
     let mac = MacAddress([2, 0, 0, 0, 0, address.octets()[3]]);
     let mut config = Config::new(mac, address, 24);
     config.seed = seed;
@@ -66,8 +85,9 @@ fn host(address: Ipv4Addr, buffer: u32, algorithm: Algorithm, seed: u64) -> Host
     config.tcp.max_half_open = 64;
     config.tcp.max_time_wait = 64;
     config.tcp.max_chunks = 1 << 16;
-    config.tcp.receive_buffer = buffer;
-    config.tcp.send_buffer = buffer;
+    config.tcp.receive_buffer = buffers.receive;
+    config.tcp.receive_buffer_max = buffers.receive_max;
+    config.tcp.send_buffer = buffers.send;
     config.tcp.congestion = algorithm;
     let pool = FramePool::on_heap(1_024, 2_048);
     let port = MemoryDriver::new();
@@ -83,16 +103,16 @@ fn host(address: Ipv4Addr, buffer: u32, algorithm: Algorithm, seed: u64) -> Host
 /// Both ends, with `connections` between them.
 pub(crate) fn ends(
     connections: usize,
-    buffer: u32,
+    buffers: Buffers,
     algorithm: Algorithm,
     seed: u64,
 ) -> (Host, Host) {
     let options = SocketOptions::default();
-    let mut receiver = host(RECEIVER, buffer, algorithm, seed ^ 1);
+    let mut receiver = host(RECEIVER, buffers, algorithm, seed ^ 1);
     let listens = receiver.0.with_app(Instant::ZERO, |_, sockets| {
         sockets.listen(None, PORT, 64, options)
     });
-    let mut sender = host(SENDER, buffer, algorithm, seed);
+    let mut sender = host(SENDER, buffers, algorithm, seed);
     let connects = sender.0.with_app(Instant::ZERO, |_, sockets| {
         let remote = SocketAddr::new(RECEIVER.into(), PORT);
         (0..connections).all(|_| sockets.connect(remote, 0, options).is_ok())

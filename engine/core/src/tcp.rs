@@ -40,6 +40,7 @@ mod rack;
 mod receive;
 mod recovery;
 mod reset;
+mod right_sizing;
 mod rtt;
 mod sack;
 mod settings;

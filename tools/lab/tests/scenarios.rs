@@ -232,12 +232,12 @@ const FAULTS: &[(&str, &str, Fault)] = &[
     (
         "sliding-window",
         "a window of one segment",
-        Fault::of_setting(|tcp| tcp.receive_buffer = 2_048),
+        Fault::of_setting(|tcp| (tcp.receive_buffer, tcp.receive_buffer_max) = (2_048, 0)),
     ),
     (
         "bdp",
         "no window scaling to speak of",
-        Fault::of_setting(|tcp| tcp.receive_buffer = 65_535),
+        Fault::of_setting(|tcp| (tcp.receive_buffer, tcp.receive_buffer_max) = (65_535, 0)),
     ),
     (
         "nagle",

@@ -160,6 +160,7 @@ impl Draw {
             max_chunks: 8_192,
             max_held_frames: frames / self.of(&[2, 4, 100]),
             receive_buffer: self.of(&[2_000, 8_192, 65_535, 65_536, 262_144]),
+            receive_buffer_max: self.of(&[0, 0, 1 << 20]),
             send_buffer: self.of(&[2_000, 16_384, 262_144]),
             ports: PortRange {
                 first,

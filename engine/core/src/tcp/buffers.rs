@@ -12,9 +12,23 @@ impl Shared {
         options.receive_buffer.unwrap_or(self.config.receive_buffer)
     }
 
-    /// The same of a connection.
+    /// The most that it may become.
+    pub(crate) fn receive_buffer_max(&self, settings: &SettingsId) -> u32 {
+        let options = self.settings.get(settings);
+        let grown = self
+            .config
+            .receive_buffer
+            .max(self.config.receive_buffer_max);
+        options.receive_buffer.unwrap_or(grown)
+    }
+
+    /// The receive buffer of a connection now.
     pub(crate) fn receive_limit(&self, tcb: &Tcb) -> u32 {
-        self.receive_buffer(&tcb.settings)
+        let grown = tcb.cold().and_then(|cold| cold.right_sizing);
+        match grown {
+            Some(grown) => grown.limit,
+            None => self.receive_buffer(&tcb.settings),
+        }
     }
 
     /// SO_SNDBUF of a connection.

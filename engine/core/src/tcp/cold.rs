@@ -13,6 +13,7 @@ use super::icmp::SoftError;
 use super::probing::Search;
 use super::rack::Rack;
 use super::recovery::Recovery;
+use super::right_sizing::RightSizing;
 use super::sack::Report;
 use super::tcb::Tcb;
 use super::watch::Watch;
@@ -40,6 +41,8 @@ pub(crate) struct Cold {
     pub(crate) reassembly_hint: Option<u32>,
     /// What the next acknowledgment reports.
     pub(crate) report: Report,
+    /// The receive buffer that has grown, or that is measured whether it should.
+    pub(crate) right_sizing: Option<RightSizing>,
     /// SND.UP and RCV.UP, while there is urgent data.
     pub(crate) snd_up: Option<Seq>,
     pub(crate) rcv_up: Option<Seq>,
@@ -66,6 +69,7 @@ impl Default for Cold {
             reassembly_len: 0,
             reassembly_hint: None,
             report: Report::default(),
+            right_sizing: None,
             snd_up: None,
             rcv_up: None,
             soft_error: None,
@@ -81,6 +85,7 @@ impl Cold {
         !(self.flight.is_empty()
             && self.reassembly.is_empty()
             && self.report.is_empty()
+            && self.right_sizing.is_none()
             && self.snd_up.is_none()
             && self.rcv_up.is_none()
             && self.soft_error.is_none()

@@ -222,7 +222,7 @@ impl Shared {
             window_scale: self
                 .config
                 .window_scaling
-                .then(|| window_scale(self.receive_buffer(settings))),
+                .then(|| window_scale(self.receive_buffer_max(settings))),
             timestamps: self.config.timestamps.then(|| self.timestamps(now, 0)),
             sack_permitted: self.config.sack,
             order: self.config.option_order,
@@ -279,7 +279,7 @@ impl Shared {
         tcb.snd_wnd = u32::from(window);
         let scale = options.window_scale;
         if let Some(scale) = scale.filter(|_| self.config.window_scaling) {
-            let own = window_scale(self.receive_buffer(&tcb.settings));
+            let own = window_scale(self.receive_buffer_max(&tcb.settings));
             tcb.set_scales(scale, own);
         }
         // Kept in the units of later windows.

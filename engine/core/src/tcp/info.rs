@@ -80,6 +80,8 @@ pub struct Info {
     pub snd_wnd: u32,
     /// RCV.WND in bytes.
     pub rcv_wnd: u32,
+    /// The receive buffer in bytes, as it was set or has grown.
+    pub receive_buffer: u32,
 }
 
 impl Tcp {
@@ -131,6 +133,7 @@ impl Shared {
                 .unsigned_abs(),
             snd_wnd: tcb.snd_wnd,
             rcv_wnd: tcb.rcv_wnd(),
+            receive_buffer: self.receive_limit(tcb),
         }
     }
 }

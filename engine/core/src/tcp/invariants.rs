@@ -91,7 +91,7 @@ impl Tcp {
             "RCV.NXT =< RCV.NXT+RCV.WND",
         )?;
         // The offer is rounded up to the unit of the window field.
-        let limit = self.shared.config.receive_buffer + (1 << tcb.rcv_scale());
+        let limit = self.shared.receive_limit(tcb) + (1 << tcb.rcv_scale());
         ensure(
             tcb.rcv_wnd() <= limit,
             "RCV.WND is within the receive buffer",
@@ -107,7 +107,7 @@ impl Tcp {
         let room = self.shared.space(tcb);
         let gain = (tcb.rcv_nxt + room).distance_from(tcb.rcv_edge);
         let worth =
-            (2 * u32::from(self.shared.mss(&tcb.key))).min(self.shared.config.receive_buffer / 2);
+            (2 * u32::from(self.shared.mss(&tcb.key))).min(self.shared.receive_limit(tcb) / 2);
         // A peer that has no room must learn of it; one that has will ask for more.
         let is_short = tcb.rcv_wnd() < worth && gain >= worth.cast_signed();
         let is_told = tcb.is(TcbFlags::ACK_NOW) || tcb.is(TcbFlags::ACK_DELAYED);

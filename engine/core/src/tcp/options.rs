@@ -65,7 +65,8 @@ pub struct SocketOptions {
     pub send_buffer: Option<u32>,
     /// SO_RCVBUF in bytes, the largest window that is offered. The window scale is
     /// of the SYN: a buffer that is set later does not pass what it can tell. None
-    /// is the shard's [`receive_buffer`](TcpConfig::receive_buffer).
+    /// is the shard's [`receive_buffer`](TcpConfig::receive_buffer), which grows; one
+    /// that is set does not.
     pub receive_buffer: Option<u32>,
     /// IP_TTL, the hop limit on IPv6 (RFC 9293 section 3.9.2, MUST-49).
     pub ttl: u8,
@@ -266,8 +267,13 @@ pub struct TcpConfig {
     /// Different sets of socket options at a time, 65,536 at most.
     pub max_option_sets: usize,
     /// SO_RCVBUF where a socket does not set it, in bytes: the window that is
-    /// offered.
+    /// offered first.
     pub receive_buffer: u32,
+    /// What that grows to at most where the application reads as fast as data comes,
+    /// and more than half of it in a round trip (the last of Linux's tcp_rmem, FreeBSD's
+    /// recvbuf_max). The window scale that is offered has room for it. With no more
+    /// than `receive_buffer` nothing grows.
+    pub receive_buffer_max: u32,
     /// SO_SNDBUF where a socket does not set it, in bytes, for data that is not a
     /// reference.
     pub send_buffer: u32,
@@ -346,6 +352,8 @@ impl Default for TcpConfig {
             max_held_frames: 2_048,
             max_option_sets: 1 << 12,
             receive_buffer: 256 << 10,
+            // 1 Gbit/s over 100 ms and more.
+            receive_buffer_max: 16_000_000,
             send_buffer: 256 << 10,
             ports: PortRange::default(),
             timestamps: true,

@@ -40,8 +40,9 @@ impl Profile {
         match self {
             Profile::Ringmill => ringmill,
             Profile::Linux => TcpConfig {
-                // tcp_rmem and tcp_wmem
-                receive_buffer: 15 << 20,
+                // tcp_rmem, of whose default half is window, and tcp_wmem
+                receive_buffer: 64 << 10,
+                receive_buffer_max: 15 << 20,
                 send_buffer: 4 << 20,
                 // tcp_syn_retries, tcp_synack_retries, tcp_retries2
                 syn_retransmits_max: 6,
@@ -61,8 +62,9 @@ impl Profile {
             },
             Profile::FreeBsd => TcpConfig {
                 option_order: OptionOrder::FreeBsd,
-                // net.inet.tcp.recvbuf_max, net.inet.tcp.sendbuf_max
-                receive_buffer: 2 << 20,
+                // net.inet.tcp.recvspace, recvbuf_max and sendbuf_max
+                receive_buffer: 64 << 10,
+                receive_buffer_max: 2 << 20,
                 send_buffer: 2 << 20,
                 // net.inet.tcp.rexmit_initial, rexmit_min and TCPTV_REXMTMAX
                 rto: RtoBounds {

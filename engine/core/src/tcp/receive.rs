@@ -70,7 +70,9 @@ impl Shared {
             return Ok(false);
         }
         if seq == tcb.rcv_nxt {
-            return Ok(self.receive_in_order(cx, index, tcb, frame, fin));
+            let fin = self.receive_in_order(cx, index, tcb, frame, fin);
+            self.measure(cx.now, tcb, seq, segment.header.options.timestamps);
+            return Ok(fin);
         }
         // RFC 9293 section 3.10.7.4, MAY-13.
         // RFC 5681 section 3.2: a segment out of order is acknowledged at once.
@@ -365,6 +367,7 @@ impl Shared {
     /// or less. A peer that has more is not held up, and hears with the next ACK.
     pub(crate) fn consumed(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
         tcb.forget_urgent();
+        self.right_size(cx.now, tcb);
         self.cool(tcb);
         let gain = (tcb.rcv_nxt + self.space(tcb)).distance_from(tcb.rcv_edge);
         let worth = (2 * u32::from(tcb.mss)).min(self.receive_limit(tcb) / 2);

@@ -132,6 +132,11 @@ impl Tcp {
         if let SocketOption::MaxSegment(mss) = option {
             tcb.mss = tcb.mss.min(mss);
         }
+        if let SocketOption::ReceiveBuffer(_) = option
+            && let Some(cold) = tcb.cold.as_deref_mut()
+        {
+            cold.right_sizing = None;
+        }
         if option == SocketOption::NoDelay(true) && tcb.unsent() > 0 {
             // As Linux: what is queued goes now, even corked.
             tcb.set(TcbFlags::FLUSH);

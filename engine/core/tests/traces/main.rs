@@ -29,6 +29,7 @@ mod peer;
 mod push;
 mod queues;
 mod required;
+mod right_sizing;
 mod sack;
 mod urgent;
 mod wrap;

@@ -259,6 +259,7 @@ impl Peer {
         config.tcp.max_time_wait = 64;
         config.tcp.max_held_frames = 64;
         config.tcp.receive_buffer = 65_535;
+        config.tcp.receive_buffer_max = 0;
         change(&mut config);
         let pool = FramePool::on_heap(FRAMES, 2_048);
         let now = Instant::from_millis(1_000);

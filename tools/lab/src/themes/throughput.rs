@@ -34,7 +34,10 @@ const ONE_SEGMENT: u32 = 2_048;
 
 /// A few round trips with a window of so many bytes, for all to see.
 fn shown(lab: &mut Lab, line: &str, window: u32) -> Played {
-    let (client, server) = lab.pair_with(|tcp| tcp.receive_buffer = window);
+    let (client, server) = lab.pair_with(|tcp| {
+        tcp.receive_buffer = window;
+        tcp.receive_buffer_max = window;
+    });
     let options = [SocketOption::QuickAck(true)];
     let (near, far) = lab.quietly(line, |lab| connected(lab, &client, &server, &options))?;
     far.close_at_end();
@@ -181,6 +184,7 @@ impl Measure {
         let name = format!("{} KiB", self.buffer / 1_024);
         let tune = |tcp: &mut ringmill_core::tcp::TcpConfig| {
             tcp.receive_buffer = self.buffer;
+            tcp.receive_buffer_max = self.buffer;
             tcp.send_buffer = REFERENCED_MAX;
             // Every segment that comes is acknowledged at once: it is the window that
             // is measured.
