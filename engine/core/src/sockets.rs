@@ -3,6 +3,11 @@
 //!
 //! Handles are copied freely and never dangle: a call on one whose connection is
 //! gone is refused with [`SocketError::BadDescriptor`].
+//!
+//! A handle is of one connection, from the connect or the accept that made it to its
+//! end. So none can be connected again (EISCONN has no place), and while a connect
+//! is in progress a send is queued and a receive would block, as RFC 9293 sections
+//! 3.10.2 and 3.10.3 have it.
 
 use crate::address::Address;
 use crate::frame::{Frame, FramePool};
@@ -30,6 +35,10 @@ pub enum SocketError {
     /// EPIPE: the sending side is closed.
     #[error("the sending side is closed (EPIPE)")]
     BrokenPipe,
+    /// ENOTCONN: both sides are closed, and what was received can still be read; there
+    /// is nothing left to shut down.
+    #[error("no longer connected (ENOTCONN)")]
+    NotConnected,
 }
 
 /// The largest amount of data that one connection may have queued by reference:
@@ -96,6 +105,15 @@ impl<'a> Sockets<'a> {
         self.tcp.accept(listener)
     }
 
+    /// One can connect to a host's port. Not to an address of this stack itself: there
+    /// is no loopback, and a segment that comes from an own address is refused.
+    fn may_connect_to(&self, remote: SocketAddr) -> bool {
+        let address = Address::from(remote.ip());
+        may_connect_to(remote)
+            && !self.locals.is_broadcast(address)
+            && self.locals.find(address).is_none()
+    }
+
     /// Opens a connection to `remote`. The local addresses of its family take
     /// turns; one whose ports are all taken towards `remote` is passed over, and
     /// without one of its family there is no address to connect from.
@@ -105,10 +123,10 @@ impl<'a> Sockets<'a> {
         token: u32,
         options: SocketOptions,
     ) -> Result<ConnectionId, ConnectError> {
-        let family = Address::from(remote.ip());
-        if !may_connect_to(remote) || self.locals.is_broadcast(family) {
+        if !self.may_connect_to(remote) {
             return Err(ConnectError::InvalidAddress);
         }
+        let family = Address::from(remote.ip());
         let count = self.locals.count_towards(family);
         for _ in 0..count {
             let Some(local) = self.locals.take_turn(family) else {
@@ -138,6 +156,9 @@ impl<'a> Sockets<'a> {
     ) -> Result<ConnectionId, ConnectError> {
         if local.ip().is_unspecified() && local.port() == 0 {
             return self.connect(remote, token, options);
+        }
+        if !self.may_connect_to(remote) {
+            return Err(ConnectError::InvalidAddress);
         }
         let family = Address::from(remote.ip());
         let index = if local.ip().is_unspecified() {
@@ -238,6 +259,14 @@ impl<'a> Sockets<'a> {
         self.tcp
             .connection_mut(connection)
             .ok_or(SocketError::BadDescriptor)
+    }
+
+    /// The same, as long as it is not only still read.
+    fn connected(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
+        match self.tcb(connection)? {
+            tcb if tcb.state == State::Closed => Err(SocketError::NotConnected),
+            tcb => Ok(tcb),
+        }
     }
 
     /// The next received bytes, as they lie in their frame; empty at the end of
@@ -482,7 +511,7 @@ impl<'a> Sockets<'a> {
 
     /// Closes the sending side: a FIN follows what is queued (SHUT_WR).
     pub fn shutdown(&mut self, connection: ConnectionId) -> Result<(), SocketError> {
-        self.tcb(connection)?;
+        self.connected(connection)?;
         self.tcp.shutdown(&mut self.cx, connection.index);
         Ok(())
     }
@@ -490,7 +519,7 @@ impl<'a> Sockets<'a> {
     /// Closes the receiving side (SHUT_RD): what was received can still be read, then
     /// the stream ends. What comes later is acknowledged and thrown away.
     pub fn shutdown_receive(&mut self, connection: ConnectionId) -> Result<(), SocketError> {
-        self.tcb(connection)?.set(TcbFlags::READ_CLOSED);
+        self.connected(connection)?.set(TcbFlags::READ_CLOSED);
         Ok(())
     }
 

@@ -189,6 +189,7 @@ impl Engine {
         outcome.map_err(|error| match error {
             SocketError::WouldBlock => Errno::Again,
             SocketError::BrokenPipe => Errno::BrokenPipe,
+            SocketError::NotConnected => Errno::NotConnected,
             // It is gone: the application was told why.
             SocketError::BadDescriptor => match self.shard.app().closed.get(&id) {
                 Some(&why) => errno(why).err().unwrap_or(Errno::BrokenPipe),

@@ -218,6 +218,7 @@ fn errno(error: &io::Error) -> Errno {
         Some(libc::ECONNRESET) => Errno::ConnectionReset,
         Some(libc::EINVAL) => Errno::Invalid,
         Some(libc::ENOBUFS) => Errno::NoBuffers,
+        Some(libc::ENOTCONN) => Errno::NotConnected,
         Some(libc::ETIMEDOUT) => Errno::TimedOut,
         Some(libc::EHOSTUNREACH) => Errno::Unreachable,
         other => Errno::Other(other.unwrap_or(0)),

@@ -23,7 +23,7 @@ impl Errno {
 impl From<SocketError> for Errno {
     fn from(error: SocketError) -> Errno {
         match error {
-            SocketError::BadDescriptor => Errno::NOT_CONNECTED,
+            SocketError::BadDescriptor | SocketError::NotConnected => Errno::NOT_CONNECTED,
             SocketError::WouldBlock => Errno::AGAIN,
             SocketError::BrokenPipe => Errno::PIPE,
         }

@@ -14,7 +14,7 @@ impl Echo {
             // All of it was read and queued: our FIN follows it.
             Ok([]) => sockets.close(connection),
             Ok(_) | Err(SocketError::WouldBlock | SocketError::BadDescriptor) => {}
-            Err(SocketError::BrokenPipe) => sockets.abort(connection),
+            Err(SocketError::BrokenPipe | SocketError::NotConnected) => sockets.abort(connection),
         }
     }
 }

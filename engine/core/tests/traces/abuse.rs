@@ -1,9 +1,10 @@
 //! Peers that abuse the two ends of a connection: its opening, its numbers, its
 //! window and its close.
 
-use crate::peer::{ENGINE, PEER, PORT, Peer, Told, seg};
+use crate::peer::{ENGINE, PEER, PORT, Peer, Told, host, seg};
 use ringmill_core::ports::PortRange;
-use ringmill_core::sockets::{Closed, SocketOptions};
+use ringmill_core::sockets::{Closed, ConnectError, SocketOptions};
+use ringmill_core::stack::InterfaceAddress;
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::{State, SynCookies};
 use ringmill_core::time::Duration;
@@ -182,18 +183,29 @@ fn crossing_fins_go_through_closing_to_time_wait() {
     peer.ends_clean();
 }
 
-/// Attack case 29: a shard sends nothing to itself, and nobody on the wire answers
-/// for its address, so a connect to it finds no host; what comes back is case 15.
+/// Attack case 29: there is no loopback. A connect to this stack itself, to its own port
+/// or another, listened on or not, is refused at once; what comes back of forged ones
+/// is case 15.
 #[test]
-fn a_connection_to_itself_finds_no_host() {
-    let mut peer = Peer::new().listening();
+fn nobody_connects_to_this_stack_itself() {
+    let mut peer = Peer::with(|config| {
+        let prefix_len = config.addresses[0].prefix_len;
+        let ip = host(3);
+        config.addresses.push(InterfaceAddress { ip, prefix_len });
+    })
+    .listening();
     peer.sockets(|_, sockets| {
         let options = SocketOptions::default();
-        sockets.connect((ENGINE, PORT).into(), 0, options).unwrap();
+        let refused = Err(ConnectError::InvalidAddress);
+        for remote in [(ENGINE, PORT), (ENGINE, 4_000), (host(3), PORT)] {
+            let remote = remote.into();
+            assert_eq!(sockets.connect(remote, 0, options), refused);
+            let local = (ENGINE, 4_000).into();
+            assert_eq!(sockets.connect_from(local, remote, 0, options), refused);
+        }
     });
-    peer.wait_ms(3_100);
-    assert_eq!(peer.told(), [Told::Closed(Closed::Unreachable)]);
-    assert_eq!(peer.stats().tcp.passive_opens, 0);
+    peer.wait_ms(5_000);
+    assert_eq!(peer.asked, 0);
     peer.ends_clean();
 }
 

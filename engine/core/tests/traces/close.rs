@@ -1,7 +1,7 @@
 //! Closing and resetting (RFC 9293 section 3.6, RFC 5961, RFC 1337, RFC 6191).
 
 use crate::peer::{PEER, PORT, Peer, Seg, Told, seg};
-use ringmill_core::sockets::{Closed, SocketOptions};
+use ringmill_core::sockets::{Closed, SocketError, SocketOptions};
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
 use ringmill_core::time::Duration;
@@ -103,6 +103,53 @@ fn a_connection_that_is_over_can_be_read_to_its_end() {
     assert_eq!(peer.engine_reads(), b"last words");
     peer.engine_closes();
     peer.ends_clean();
+}
+
+/// EPIPE where only the sending side is closed, ENOTCONN where both are, EBADF once
+/// the handle was given back.
+#[test]
+fn a_call_on_what_is_closed_says_how_far_it_is() {
+    let mut peer = Peer::established();
+    let id = peer.id();
+    let calls = |peer: &mut Peer| {
+        peer.sockets(|_, sockets| {
+            [
+                sockets.send(id, b"x").map(|_| ()),
+                sockets.receive(id).map(|_| ()),
+                sockets.shutdown(id),
+                sockets.shutdown_receive(id),
+            ]
+        })
+    };
+    peer.sockets(|_, sockets| sockets.shutdown(id).unwrap());
+    peer.expects(seg("FA").seq(1).ack(1));
+    let pipe = Err(SocketError::BrokenPipe);
+    assert_eq!(
+        calls(&mut peer),
+        [pipe, Err(SocketError::WouldBlock), Ok(()), Ok(())]
+    );
+    peer.sends(seg("FA").seq(1).ack(2));
+    peer.expects(seg("A").seq(2).ack(2));
+    assert_eq!(peer.state(), Some(State::Closed));
+    let gone = Err(SocketError::NotConnected);
+    assert_eq!(calls(&mut peer), [pipe, Ok(()), gone, gone]);
+    peer.engine_closes();
+    assert_eq!(calls(&mut peer), [Err(SocketError::BadDescriptor); 4]);
+    peer.ends_clean();
+}
+
+/// RFC 9293 sections 3.10.2 and 3.10.3: before the handshake is complete what is sent
+/// is queued, and there is nothing to receive.
+#[test]
+fn a_call_while_a_connect_is_in_progress_is_not_refused() {
+    let mut peer = Peer::new().connecting();
+    peer.expects(seg("S"));
+    let id = peer.id();
+    peer.engine_sends(b"early");
+    let received = peer.sockets(|_, sockets| sockets.receive(id).map(<[u8]>::len));
+    assert_eq!(received, Err(SocketError::WouldBlock));
+    peer.sends(seg("SA").ack(1).mss(1_460));
+    peer.expects(seg("PA").seq(1).ack(1).data(b"early"));
 }
 
 /// Packet economy: the FIN rides on the last data, the ACK on the FIN.

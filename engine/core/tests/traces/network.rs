@@ -839,11 +839,11 @@ fn a_connect_to_a_group_or_to_nobody_is_refused() {
     peer.sockets(|_, sockets| {
         for ip in invalid {
             let remote = (ip.parse::<IpAddr>().unwrap(), 80).into();
-            assert_eq!(
-                sockets.connect(remote, 0, SocketOptions::default()),
-                Err(ConnectError::InvalidAddress),
-                "{ip}"
-            );
+            let options = SocketOptions::default();
+            let refused = Err(ConnectError::InvalidAddress);
+            assert_eq!(sockets.connect(remote, 0, options), refused, "{ip}");
+            let local = (ENGINE, 700).into();
+            assert_eq!(sockets.connect_from(local, remote, 0, options), refused);
         }
         assert_eq!(
             sockets.connect((PEER, 0).into(), 0, SocketOptions::default()),
