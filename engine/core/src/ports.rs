@@ -267,6 +267,13 @@ mod tests {
             let mut model = BTreeSet::new();
             for op in ops {
                 match op {
+                    // Some of these are outside of the range.
+                    Some(pick @ ..2_000) => {
+                        let port = (first + pick % (len + 20)).saturating_sub(10).max(1);
+                        let is_in = (range.first..=range.last).contains(&port);
+                        let is_new = is_in && model.insert(port);
+                        prop_assert_eq!(ports.reserve(&key(port)), is_new || !is_in);
+                    }
                     None | Some(..20_000) => match ports.allocate(A, b(), 80) {
                         Some(port) => {
                             prop_assert!((range.first..=range.last).contains(&port));

@@ -73,10 +73,10 @@ pub(crate) struct Acked {
 const CWND_MAX: u32 = 1 << 30;
 
 impl Congestion {
-    /// IW = min(10 * MSS, max(2 * MSS, 14,600)) (RFC 6928 section 2).
-    pub(crate) fn new(mss: u16) -> Congestion {
+    /// It opens at the initial window.
+    pub(crate) fn new(initial_window: u32) -> Congestion {
         Congestion {
-            cwnd: initial_window(mss),
+            cwnd: initial_window,
             ssthresh: u32::MAX,
         }
     }
@@ -144,14 +144,17 @@ impl Congestion {
 
     /// Nothing was sent for longer than the RTO: what is known of the path is old
     /// (RFC 5681 section 4.1).
-    pub(crate) fn on_idle(&mut self, mss: u16) {
-        self.cwnd = self.cwnd.min(initial_window(mss));
+    pub(crate) fn on_idle(&mut self, initial_window: u32) {
+        self.cwnd = self.cwnd.min(initial_window);
     }
 }
 
-fn initial_window(mss: u16) -> u32 {
+/// IW = min(10 * MSS, max(2 * MSS, 14,600)) where `segments` are 10 (RFC 6928 section
+/// 2), and in proportion where they are not.
+pub(crate) fn initial_window(segments: u32, mss: u16) -> u32 {
     let mss = u32::from(mss);
-    (10 * mss).min((2 * mss).max(14_600))
+    let most = segments.saturating_mul(1_460).max(2 * mss);
+    segments.saturating_mul(mss).clamp(1, most)
 }
 
 #[cfg(test)]
@@ -159,6 +162,7 @@ mod tests {
     use super::*;
 
     const MSS: u16 = 1_000;
+    const IW: u32 = 10_000;
 
     fn acked(bytes: u32) -> Acked {
         Acked {
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn slow_start_doubles_and_avoidance_adds_one_mss_a_window() {
-        let (mut congestion, mut growth) = (Congestion::new(MSS), Growth::default());
+        let (mut congestion, mut growth) = (Congestion::new(IW), Growth::default());
         let reno = Algorithm::NewReno;
         assert_eq!(congestion.cwnd(), 10_000);
         for _ in 0..5 {
@@ -198,11 +202,8 @@ mod tests {
     /// amount: dividing them earns nothing (attack case 46).
     #[test]
     fn neither_many_small_acknowledgments_nor_one_large_gain_more() {
-        let (mut whole, mut split, mut growth) = (
-            Congestion::new(MSS),
-            Congestion::new(MSS),
-            Growth::default(),
-        );
+        let (mut whole, mut split, mut growth) =
+            (Congestion::new(IW), Congestion::new(IW), Growth::default());
         whole.on_ack(Algorithm::NewReno, &mut growth, &acked(1_000));
         for _ in 0..1_000 {
             split.on_ack(Algorithm::NewReno, &mut growth, &acked(1));
@@ -214,17 +215,20 @@ mod tests {
 
     #[test]
     fn a_timeout_leaves_one_segment_and_an_idle_time_the_initial_window() {
-        let mut congestion = Congestion::new(MSS);
+        let mut congestion = Congestion::new(IW);
         congestion.cwnd = 50_000;
-        congestion.on_idle(MSS);
+        congestion.on_idle(IW);
         assert_eq!(congestion.cwnd(), 10_000);
         congestion.on_timeout(MSS);
         assert_eq!(congestion.cwnd(), 1_000);
     }
 
     #[test]
-    fn small_initial_windows_follow_rfc_6928() {
-        assert_eq!(Congestion::new(536).cwnd(), 5_360);
-        assert_eq!(Congestion::new(8_960).cwnd(), 17_920);
+    fn initial_windows_follow_rfc_6928_and_are_of_as_many_segments_as_set() {
+        let windows = [536, 1_460, 8_960].map(|mss| initial_window(10, mss));
+        assert_eq!(windows, [5_360, 14_600, 17_920]);
+        let windows = [536, 1_460, 8_960].map(|mss| initial_window(3, mss));
+        assert_eq!(windows, [1_608, 4_380, 17_920]);
+        assert_eq!(initial_window(0, 1_460), 1);
     }
 }

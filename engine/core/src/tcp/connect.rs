@@ -70,7 +70,8 @@ pub enum ConnectError {
     /// EADDRINUSE: the local port is listened on.
     #[error("the local port is in use (EADDRINUSE)")]
     AddressInUse,
-    /// EINVAL: broadcast, multicast or otherwise impossible (RFC 9293, MUST-46).
+    /// EINVAL: broadcast, multicast, an own address or otherwise impossible (RFC 9293,
+    /// MUST-46).
     #[error("that address can't be connected to (EINVAL)")]
     InvalidAddress,
 }
@@ -196,7 +197,8 @@ impl Shared {
     pub(crate) fn make_tcb(&mut self, opening: Opening) -> Tcb {
         self.next_generation = self.next_generation.wrapping_add(1);
         let mss = self.mss(&opening.key);
-        let mut tcb = Tcb::new(opening, self.next_generation, mss);
+        let initial_window = self.initial_window(mss);
+        let mut tcb = Tcb::new(opening, self.next_generation, mss, initial_window);
         if self.config.quick_acks > 0 {
             self.warm(&mut tcb).quick_acks = self.config.quick_acks;
         }
@@ -293,7 +295,7 @@ impl Shared {
             tcb.set(TcbFlags::SACK);
         }
         tcb.mss = self.effective_mss(now, tcb, options.mss);
-        tcb.congestion = Congestion::new(tcb.mss);
+        tcb.congestion = Congestion::new(self.initial_window(tcb.mss));
     }
 
     /// The handshake is complete by `event`: SND.UNA passes our SYN.

@@ -287,6 +287,10 @@ pub struct TcpConfig {
     pub sack: bool,
     /// How congestion windows grow (TCP_CONGESTION).
     pub congestion: Algorithm,
+    /// Segments of the initial congestion window, 10 (RFC 6928), which count 1,460 bytes
+    /// at most, or are two. Linux has as many (TCP_INIT_CWND), and FreeBSD
+    /// (net.inet.tcp.initcwnd_segments).
+    pub initial_window: u32,
     /// Segments by which one acknowledgment grows the window in slow start at most:
     /// 8 where nothing paces what it lets go (L of RFC 9406 section 4.2). Linux has
     /// no such bound.
@@ -360,6 +364,7 @@ impl Default for TcpConfig {
             window_scaling: true,
             sack: true,
             congestion: Algorithm::default(),
+            initial_window: 10,
             slow_start_limit: 8,
             restart_after_idle: true,
             ecn: Ecn::default(),

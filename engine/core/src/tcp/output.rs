@@ -274,7 +274,7 @@ impl Shared {
         }
         let is_first = !tcb.has_unacknowledged();
         if is_first && self.config.restart_after_idle && self.is_idle(now, tcb) {
-            tcb.congestion.on_idle(tcb.mss);
+            tcb.congestion.on_idle(self.initial_window(tcb.mss));
         }
         // What a peer that shrinks its window leaves may be less than nothing
         // (section 3.8.6, MUST-34).

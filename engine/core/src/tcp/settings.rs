@@ -4,7 +4,7 @@
 //!
 //! Setting one option of one connection moves it to another set.
 
-use super::congestion::Algorithm;
+use super::congestion::{Algorithm, initial_window};
 use super::connect::MSS_FLOOR;
 use super::tcb::TcbFlags;
 use super::{ConnectionId, OptionError, Shared, SocketOption, SocketOptions, Tcb, Tcp};
@@ -160,6 +160,11 @@ impl Shared {
         self.options(tcb)
             .congestion
             .unwrap_or(self.config.congestion)
+    }
+
+    /// The initial congestion window of a connection with such segments.
+    pub(crate) fn initial_window(&self, mss: u16) -> u32 {
+        initial_window(self.config.initial_window, mss)
     }
 
     /// IP_TTL and IP_TOS of a connection (RFC 9293 sections 3.9.1.9 and 3.9.2,

@@ -261,7 +261,7 @@ const _: () = assert!(size_of::<Option<Tcb>>() == 128);
 
 impl Tcb {
     /// A block in the state of `opening`, with nothing of the peer in it.
-    pub(crate) fn new(opening: Opening, generation: u32, mss: u16) -> Tcb {
+    pub(crate) fn new(opening: Opening, generation: u32, mss: u16, initial_window: u32) -> Tcb {
         let iss = opening.iss;
         Tcb {
             key: opening.key,
@@ -277,7 +277,7 @@ impl Tcb {
             rcv_edge: Seq(0),
             last_ack_sent: Seq(0),
             ts_recent: 0,
-            congestion: Congestion::new(mss),
+            congestion: Congestion::new(initial_window),
             rtt: RttEstimator::default(),
             timer_at: Millis(0),
             ack_at: Millis(0),

@@ -31,6 +31,7 @@ mod queues;
 mod required;
 mod right_sizing;
 mod sack;
+mod settings;
 mod urgent;
 mod wrap;
 

@@ -108,6 +108,30 @@ fn a_hole_is_filled_at_once_and_only_the_hole() {
     );
 }
 
+/// RFC 8985 section 6.2, step 2, takes the round trip of the segment that was sent last.
+/// Where that is a retransmission, and what was acknowledged with it took longer, the
+/// path has become longer: what is still out has as long a time, as with Linux.
+#[test]
+fn a_quick_retransmission_makes_no_older_segment_lost() {
+    let mut peer = ten_in_flight(12 * MSS as usize);
+    peer.sends(ack(0, &[(1, 3)]));
+    peer.expects(segment(10));
+    peer.expects(segment(11));
+    peer.wait_ms(10);
+    peer.sends(ack(0, &[(1, 4)]));
+    peer.expects(segment(0));
+    // That arrives after 110 ms, and those before 10 after 220.
+    peer.wait_ms(110);
+    peer.sends(ack(10, &[]));
+    peer.expects_nothing();
+    peer.wait_ms(95);
+    peer.expects_nothing();
+    // No longer than that, either: 220 ms after it was sent.
+    peer.wait_ms(10);
+    peer.expects(segment(10));
+    assert_eq!(peer.stats().tcp.rto_expired, 0);
+}
+
 /// Many holes are repaired in one round trip, not in one each.
 #[test]
 fn holes_are_filled_in_one_round_trip() {

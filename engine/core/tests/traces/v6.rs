@@ -26,6 +26,7 @@ mod queues;
 mod required;
 mod right_sizing;
 mod sack;
+mod settings;
 mod urgent;
 mod wrap;
 
