@@ -38,13 +38,10 @@ impl Challenges {
 
 impl Shared {
     /// The RST that answers a segment for which there is no connection (RFC 9293
-    /// section 3.10.7.1), none for a RST and only so many a second: why the segment
-    /// is dropped.
+    /// section 3.10.7.1) and is no RST itself, and only so many a second: why the
+    /// segment is dropped.
     pub(crate) fn reset_stray(&mut self, now: Instant, segment: &Segment) -> DropReason {
         let header = &segment.header;
-        if header.flags.contains(Flags::RST) {
-            return DropReason::NoListener;
-        }
         if !self.stray_resets.take(now) {
             return DropReason::ResetLimited;
         }
