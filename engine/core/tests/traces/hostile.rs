@@ -288,14 +288,28 @@ fn sack_blocks_that_can_not_be_are_ignored() {
         nothing_is_scored(&mut peer, 2);
         all_arrives_in_the_end(peer, 2_921, 5_841);
     }
-    for length in [3_u8, 9, 11, 17, 42] {
+    // Of good blocks, but not of whole ones, or of five, which no header has room for.
+    for length in [2_u8, 3, 9, 11, 17, 19, 25, 27, 33, 35, 42] {
         let mut peer = with_sack();
-        let mut option = vec![5; 40];
+        let good = [
+            (1_461, 2_921),
+            (2_921, 4_381),
+            (4_381, 5_841),
+            (2_921, 4_381),
+        ];
+        let mut option = sack(&peer, &good)[2..].to_vec();
         option[1] = length;
-        let lie = with_options(&peer, &seg("A").seq(1).ack(1).win(65_000), &option);
-        arrives(&mut peer, &lie);
+        option.resize(40, 1);
+        option[usize::from(length).min(36)..].fill(1);
+        for n in 0..4 {
+            let segment = seg("A").seq(1).ack(1).win(65_000 + n);
+            let lie = with_options(&peer, &segment, &option);
+            arrives(&mut peer, &lie);
+        }
         peer.expects_nothing();
         nothing_is_scored(&mut peer, 4);
+        let is_dropped = peer.dropped(DropReason::Option) == 4;
+        assert_eq!(is_dropped, length == 42);
         all_arrives_in_the_end(peer, 1, 5_841);
     }
 }
