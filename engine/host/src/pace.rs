@@ -6,6 +6,9 @@ use ringmill_core::driver::Driver;
 use ringmill_core::shard::Shard;
 use ringmill_core::time::{Duration, Instant};
 
+/// The engine keeps its core this long after the last frame; from then on it lets
+/// others run between two looks, such as the peer that it waits for.
+const HOLD: Duration = Duration::from_micros(20);
 /// The engine spins this long after the last frame, for latency; then it sleeps
 /// a little at a time, for the machine.
 const SPIN: Duration = Duration::from_millis(2);
@@ -37,14 +40,20 @@ impl Pace {
         if moved {
             self.busy += after.since(now);
             self.moved_at = after;
-        } else if after.since(self.moved_at) > SPIN
-            && shard
-                .next_deadline()
-                .is_none_or(|deadline| deadline > after + NAP)
-        {
-            std::thread::sleep(NAP);
+        } else {
+            self.wait(after, || shard.next_deadline());
         }
         after
+    }
+
+    /// Nothing has moved in a step that ended at `now`.
+    fn wait(&self, now: Instant, next_deadline: impl Fn() -> Option<Instant>) {
+        let idle = now.since(self.moved_at);
+        if idle > SPIN && next_deadline().is_none_or(|deadline| deadline > now + NAP) {
+            std::thread::sleep(NAP);
+        } else if idle > HOLD {
+            std::thread::yield_now();
+        }
     }
 
     /// Time spent in steps that moved something.
