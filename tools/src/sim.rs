@@ -2,7 +2,7 @@
 
 use crate::cli::SimArguments;
 use crate::exit::Exit;
-use ringmill_sim::{Broken, Effort};
+use ringmill_sim::{Broken, Edition, Effort};
 use std::time::{Duration, Instant};
 
 /// After this many seeds that broke a rule a hunt ends.
@@ -12,7 +12,7 @@ const SEEDS_DEFAULT: u64 = 1_000;
 pub(crate) fn run(arguments: &SimArguments) -> anyhow::Result<Exit> {
     let first = arguments.seed.unwrap_or(0);
     if arguments.trace {
-        return Ok(match ringmill_sim::trace(first) {
+        return Ok(match ringmill_sim::trace(first, Edition::LATEST) {
             Ok(effort) => {
                 println!("seed {first}: every rule held: {effort:?}");
                 Exit::Success

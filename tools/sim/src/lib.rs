@@ -127,8 +127,8 @@ pub fn run(seed: u64, edition: Edition) -> Result<Effort, Broken> {
 }
 
 /// Runs one seed, and prints what it stands for and every segment.
-pub fn trace(seed: u64) -> Result<Effort, Broken> {
-    let scenario = Scenario::draw(seed, Edition::LATEST);
+pub fn trace(seed: u64, edition: Edition) -> Result<Effort, Broken> {
+    let scenario = Scenario::draw(seed, edition);
     println!("{scenario:#?}");
     world::run(&scenario, &mut trace::Printer).map_err(|rule| Broken { seed, rule })
 }
