@@ -39,7 +39,8 @@ use std::time::Duration;
 pub enum Edition {
     /// Plain handshakes.
     First,
-    /// And Fast Open, simultaneous opens, and hosts without window scaling.
+    /// And Fast Open, simultaneous opens, hosts without window scaling, receive buffers
+    /// that grow and other initial windows.
     Openings,
 }
 

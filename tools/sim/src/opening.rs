@@ -1,6 +1,7 @@
 //! How connections open, other than by the plain handshake: with data in their SYN
-//! (RFC 7413), from both ends at a time (RFC 9293 section 3.5), and without window
-//! scaling (RFC 7323).
+//! (RFC 7413), from both ends at a time (RFC 9293 section 3.5), without window scaling
+//! or with more of it than there is window yet (RFC 7323), and with which initial
+//! window (RFC 6928).
 
 use super::meddling::Filter;
 use super::plan::Crossing;
@@ -19,6 +20,8 @@ impl Scenario {
     pub(crate) fn draw_openings(&mut self, draw: &mut Draw) {
         for host in &mut self.hosts {
             host.tcp.window_scaling = !draw.is(15);
+            host.tcp.receive_buffer_max *= draw.of(&[1, 1, 4, 64]);
+            host.tcp.initial_window = draw.of(&[10, 10, 10, 4, 1]);
         }
         if draw.is(30) {
             self.draw_fast_open(draw);

@@ -153,7 +153,7 @@ impl Draw {
         let default = TcpConfig::default();
         let first = 1_024 + u16::try_from(self.below(60_000)).unwrap_or(0);
         let ports = self.of(&[4, 16, 1_000]);
-        TcpConfig {
+        let config = TcpConfig {
             max_connections: 64,
             max_half_open: self.of(&[2, 64, 64]),
             max_time_wait: self.of(&[2, 64, 64]),
@@ -183,6 +183,11 @@ impl Draw {
             packet_economy: self.is(80),
             ecn: self.of(&[Ecn::Off, Ecn::Passive, Ecn::Active]),
             ..default
+        };
+        TcpConfig {
+            // Nothing grows in the first edition.
+            receive_buffer_max: config.receive_buffer,
+            ..config
         }
     }
 
