@@ -192,9 +192,8 @@ impl Shared {
         self.take_fast_open_answer(cx.now, tcb, &options, ack);
         self.establish(cx.now, tcb, Event::SynAck, options.timestamps);
         self.take_ack_of_syn_data(cx, index, tcb, ack);
-        self.acknowledge(cx, index, tcb);
         self.notify(index, tcb, Events::CONNECTED);
-        // Data and FIN beside the SYN start one number after it.
+        // Data and FIN beside the SYN start one number after it, and one ACK is for all.
         let rest = Segment {
             header: Header {
                 seq: seq + 1,
@@ -202,8 +201,13 @@ impl Shared {
             },
             ..*segment
         };
-        let fin = self.receive(cx, index, tcb, &rest, frame)?;
-        Ok(if fin {
+        let rcv_nxt = tcb.rcv_nxt;
+        let received = self.receive(cx, index, tcb, &rest, frame);
+        let is_acknowledged = tcb.rcv_nxt != rcv_nxt && tcb.last_ack_sent == tcb.rcv_nxt;
+        if !is_acknowledged {
+            self.acknowledge(cx, index, tcb);
+        }
+        Ok(if received? {
             Verdict::of(tcb.on(Event::Fin))
         } else {
             Verdict::Stays

@@ -48,6 +48,11 @@ impl Profile {
                 syn_retransmits_max: 6,
                 syn_ack_retransmits_max: 5,
                 retransmits_max: 15,
+                // TCP_INIT_CWND
+                initial_window: 10,
+                // TCP_DELACK_MIN; what is due does not wait for the rest of a batch
+                delayed_ack: Duration::from_millis(40),
+                packet_economy: false,
                 // TCP_MAX_QUICKACKS, and tcp_rto_min counted on top of the round trip
                 quick_acks: 16,
                 rto: RtoBounds {
@@ -66,6 +71,10 @@ impl Profile {
                 receive_buffer: 64 << 10,
                 receive_buffer_max: 2 << 20,
                 send_buffer: 2 << 20,
+                // net.inet.tcp.initcwnd_segments and delacktime
+                initial_window: 10,
+                delayed_ack: Duration::from_millis(40),
+                packet_economy: false,
                 // net.inet.tcp.rexmit_initial, rexmit_min and TCPTV_REXMTMAX
                 rto: RtoBounds {
                     initial: Duration::from_secs(1),

@@ -191,6 +191,24 @@ fn without_packet_economy_acknowledgments_travel_alone() {
     peer.ends_clean();
 }
 
+/// The same at the other end: one is for a SYN-ACK and what came with it.
+#[test]
+fn without_packet_economy_a_syn_ack_with_data_is_acknowledged_once() {
+    for (flags, ack) in [("SA", 6), ("SFA", 7)] {
+        let mut peer = Peer::with(|config| {
+            config.tcp.timestamps = false;
+            config.tcp.packet_economy = false;
+        })
+        .connecting();
+        peer.expects(seg("S"));
+        peer.sends(seg(flags).ack(1).mss(1_460).data(b"hello"));
+        peer.expects(seg("A").seq(1).ack(ack));
+        peer.wait_ms(100);
+        peer.expects_nothing();
+        assert_eq!(peer.engine_reads(), b"hello");
+    }
+}
+
 /// RFC 9293 section 3.10.7.4, TIME-WAIT: a repeated FIN is acknowledged and
 /// restarts 2 MSL. RFC 1337: a RST does nothing.
 /// Attack case 30.

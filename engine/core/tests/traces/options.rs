@@ -177,6 +177,36 @@ fn a_profile_shows_in_the_syn() {
     }
 }
 
+/// Each profile's answer to four full segments of one batch: one for all of them, one
+/// for each while a connection is young, one for every second.
+#[test]
+fn a_profile_shows_in_its_acknowledgments() {
+    for (profile, acks) in [
+        (Profile::Ringmill, 1),
+        (Profile::Linux, 4),
+        (Profile::FreeBsd, 2),
+    ] {
+        let mut peer = Peer::with(|config| {
+            config.tcp = ringmill_core::tcp::TcpConfig {
+                max_connections: 4,
+                max_half_open: 4,
+                max_time_wait: 4,
+                timestamps: false,
+                ..profile.config()
+            };
+        })
+        .listening()
+        .handshake();
+        for n in 0..4 {
+            peer.sends_without_pause(seg("A").seq(1 + n * 1_460).ack(1).len(1_460));
+        }
+        peer.sends(seg("A").seq(5_841).ack(1));
+        let sent = peer.takes_all();
+        assert_eq!(sent.len(), acks, "{profile}");
+        assert_eq!(Peer::relative(sent[acks - 1].0.ack), 5_841);
+    }
+}
+
 fn with(options: &[SocketOption]) -> SocketOptions {
     let set = |set: SocketOptions, &option| set.with(option).unwrap();
     options.iter().fold(SocketOptions::default(), set)
