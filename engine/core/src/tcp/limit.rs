@@ -44,6 +44,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    /// Attack case 22: how much of the shared allowance is left tells nothing certain of
+    /// what others provoked.
     #[test]
     fn each_second_allows_between_half_and_all_and_not_always_the_same() {
         let mut limit = RateLimit::new(1_000, 7);
