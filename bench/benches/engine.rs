@@ -119,7 +119,7 @@ fn flow_table(c: &mut Criterion) {
 fn wheel(c: &mut Criterion) {
     let mut group = c.benchmark_group("wheel");
     for timers in [1_000u32, 1_000_000] {
-        let mut wheel = Wheel::new(Duration::from_millis(1), Instant::ZERO, 0);
+        let mut wheel = Wheel::<1>::new(Instant::ZERO, 0);
         let mut now = Instant::ZERO;
         let mut rng = Rng::from_seed(1);
         for id in 0..timers {

@@ -143,6 +143,18 @@ impl Frame {
         self.len = u16::try_from(len).unwrap_or(u16::MAX);
     }
 
+    /// Makes the packet the `len` bytes from its byte `offset` on.
+    ///
+    /// # Panics
+    /// When that is not within the packet.
+    #[inline]
+    pub fn narrow(&mut self, offset: usize, len: usize) {
+        assert!(offset + len <= self.len(), "window outside the packet");
+        // In range: both are within a length of 16 bits.
+        self.head += u16::try_from(offset).unwrap_or(0);
+        self.len = u16::try_from(len).unwrap_or(0);
+    }
+
     /// Cuts the packet to its first `len` bytes; nothing if it is shorter.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(u16::try_from(len).unwrap_or(u16::MAX));

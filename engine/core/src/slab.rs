@@ -45,9 +45,10 @@ impl<T> Slab<T> {
         // The most recently freed entry is the one most likely to be in cache.
         if let Some(entry) = self.entries.get_mut(self.free as usize) {
             let index = self.free;
-            if let Entry::Free(next) = std::mem::replace(entry, Entry::Used(record)) {
+            if let Entry::Free(next) = *entry {
                 self.free = next;
             }
+            *entry = Entry::Used(record);
             self.len += 1;
             return Ok(index);
         }

@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::frame::{Frame, FramePool};
 use crate::locals::Locals;
 use crate::seq::Seq;
-use crate::tcp::{Content, Cx, Events, Gauges, State, Tcb, TcbFlags, Tcp, may_connect_to};
+use crate::tcp::{Content, Cx, Events, Gauges, Shared, State, Tcb, TcbFlags, Tcp, may_connect_to};
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -375,31 +375,21 @@ impl<'a> Sockets<'a> {
         offset: u64,
         len: u64,
     ) -> Result<u64, SocketError> {
-        let available = self
-            .tcp
-            .shared
-            .chunks
-            .source_len(source)
-            .saturating_sub(offset);
-        let room = self.send_room(connection)?;
-        let tcb = self.sendable(connection)?;
-        let queued = tcb.send_queued;
-        if room == 0 {
+        let (shared, tcb) = self.sendable(connection)?;
+        let available = shared.chunks.source_len(source).saturating_sub(offset);
+        if shared.send_room(tcb) == 0 {
             tcb.events.add(Events::WANTS_WRITABLE);
             return Err(SocketError::WouldBlock);
         }
         let len = len
             .min(available)
-            .min(u64::from(REFERENCED_MAX.saturating_sub(queued)));
-        self.enqueue(
-            connection,
-            Content::Source {
-                source,
-                offset,
-                len,
-            },
-            Ending::Push,
-        )?;
+            .min(u64::from(REFERENCED_MAX.saturating_sub(tcb.send_queued)));
+        let content = Content::Source {
+            source,
+            offset,
+            len,
+        };
+        enqueue(shared, connection.index, tcb, content, Ending::Push)?;
         Ok(len)
     }
 
@@ -416,8 +406,8 @@ impl<'a> Sockets<'a> {
         bytes: &[u8],
         ending: Ending,
     ) -> Result<usize, SocketError> {
-        let room = self.send_room(connection)? as usize;
-        let tcb = self.sendable(connection)?;
+        let (shared, tcb) = self.sendable(connection)?;
+        let room = shared.send_room(tcb) as usize;
         if room == 0 && !bytes.is_empty() {
             tcb.events.add(Events::WANTS_WRITABLE);
             return Err(SocketError::WouldBlock);
@@ -429,7 +419,7 @@ impl<'a> Sockets<'a> {
             Ending::Record if !is_whole => Ending::More,
             _ => ending,
         };
-        self.enqueue(connection, content, ending)?;
+        enqueue(shared, connection.index, tcb, content, ending)?;
         Ok(len)
     }
 
@@ -455,51 +445,20 @@ impl<'a> Sockets<'a> {
             .map_or(0, Tcb::urgent_remaining)
     }
 
-    fn send_room(&self, connection: ConnectionId) -> Result<u32, SocketError> {
-        let tcb = self.tcp.connection(connection);
-        let tcb = tcb.ok_or(SocketError::BadDescriptor)?;
-        Ok(self.tcp.shared.send_room(tcb))
-    }
-
-    fn sendable(&mut self, connection: ConnectionId) -> Result<&mut Tcb, SocketError> {
-        let tcb = self.tcb(connection)?;
+    /// A connection that may be sent on, and what it shares.
+    fn sendable(
+        &mut self,
+        connection: ConnectionId,
+    ) -> Result<(&mut Shared, &mut Tcb), SocketError> {
+        let (shared, tcb) = self
+            .tcp
+            .held_mut(connection)
+            .ok_or(SocketError::BadDescriptor)?;
         if tcb.state.may_send() {
-            Ok(tcb)
+            Ok((shared, tcb))
         } else {
             Err(SocketError::BrokenPipe)
         }
-    }
-
-    fn enqueue(
-        &mut self,
-        connection: ConnectionId,
-        content: Content,
-        ending: Ending,
-    ) -> Result<(), SocketError> {
-        let len = u32::try_from(content.len()).unwrap_or(u32::MAX);
-        let Tcp {
-            connections,
-            shared,
-            ..
-        } = &mut *self.tcp;
-        let tcb = connections
-            .get_mut(connection.index)
-            .ok_or(SocketError::BadDescriptor)?;
-        if len == 0 {
-            return Ok(());
-        }
-        let is_record = ending == Ending::Record;
-        let pushed = shared
-            .chunks
-            .push_back(&mut tcb.send_queue, content, Seq(0), is_record);
-        if pushed.is_err() {
-            tcb.events.add(Events::WANTS_WRITABLE);
-            return Err(SocketError::WouldBlock);
-        }
-        tcb.send_queued += len;
-        tcb.note_ending(ending);
-        shared.queue_output(connection.index, tcb);
-        Ok(())
     }
 
     /// Data of a connection that the peer has not acknowledged, in bytes.
@@ -549,4 +508,30 @@ impl<'a> Sockets<'a> {
     pub fn gauges(&self) -> Gauges {
         self.tcp.gauges()
     }
+}
+
+/// Puts `content` behind what is queued to be sent.
+fn enqueue(
+    shared: &mut Shared,
+    index: u32,
+    tcb: &mut Tcb,
+    content: Content,
+    ending: Ending,
+) -> Result<(), SocketError> {
+    let len = u32::try_from(content.len()).unwrap_or(u32::MAX);
+    if len == 0 {
+        return Ok(());
+    }
+    let is_record = ending == Ending::Record;
+    let pushed = shared
+        .chunks
+        .push_back(&mut tcb.send_queue, content, Seq(0), is_record);
+    if pushed.is_err() {
+        tcb.events.add(Events::WANTS_WRITABLE);
+        return Err(SocketError::WouldBlock);
+    }
+    tcb.send_queued += len;
+    tcb.note_ending(ending);
+    shared.queue_output(index, tcb);
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! refuses fragments.
 
 mod build;
+mod demux;
 mod icmp;
 mod ip;
 mod link;
@@ -24,6 +25,7 @@ use crate::time::Instant;
 use crate::wire::ChecksumPolicy;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress};
 use build::{Envelope, Port};
+use demux::Arrival;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -82,6 +84,8 @@ pub(crate) struct Stack {
     locals: Locals,
     neighbors: NeighborCache,
     tcp: Tcp,
+    /// Segments of the batch that is being processed; empty between batches.
+    arrivals: Vec<Arrival>,
     /// Connections that wait for their next hop to be resolved.
     unresolved: Vec<u32>,
     outbox: VecDeque<Frame>,
@@ -101,6 +105,7 @@ impl Stack {
             tcp,
             locals: Locals::new(&config.addresses, config.gateways),
             neighbors: NeighborCache::new(neighbor::Config::default()),
+            arrivals: Vec::with_capacity(Batch::CAPACITY),
             unresolved: Vec::new(),
             outbox: VecDeque::new(),
             link: LinkStats::default(),
@@ -109,7 +114,8 @@ impl Stack {
         }
     }
 
-    /// Processes a batch of received frames.
+    /// Processes a batch of received frames: each is parsed, and what it has for TCP
+    /// waits for the others.
     pub(crate) fn input(&mut self, now: Instant, pool: &mut FramePool, batch: &mut Batch) {
         let mut cx = Cx { now, pool };
         for frame in batch.drain(Batch::CAPACITY) {
@@ -120,6 +126,7 @@ impl Stack {
                 cx.pool.free(frame);
             }
         }
+        self.input_segments(&mut cx);
     }
 
     fn input_frame(&mut self, cx: &mut Cx, mut frame: Frame) -> Input {
@@ -135,7 +142,7 @@ impl Stack {
             return Err((DropReason::Vlan, frame));
         }
         let (offset, len) = (offset_in(frame.data(), payload), payload.len());
-        frame.set_window(frame.head() + offset, len);
+        frame.narrow(offset, len);
         match header.ethertype {
             ETHERTYPE_ARP => self.input_arp(cx, frame),
             ETHERTYPE_IPV4 => self.input_ipv4(cx, to_group, frame),
@@ -356,6 +363,7 @@ impl Stack {
 type Input = Result<(), (DropReason, Frame)>;
 
 /// Where `part`, a slice of `whole`, starts in it.
+#[inline]
 fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
 }

@@ -30,6 +30,7 @@ mod invariants;
 mod limit;
 mod listen;
 mod listing;
+mod lone;
 mod options;
 mod output;
 mod probing;
@@ -89,7 +90,7 @@ use crate::rng::Rng;
 use crate::siblings::Siblings;
 use crate::slab::Slab;
 use crate::stats::{DropReason, Drops, TcpStats};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wheel::Wheel;
 use crate::wire::ip::Service;
 use crate::wire::tcp::Header;
@@ -99,8 +100,10 @@ use fast_open::FastOpens;
 use half_open::SynQueue;
 use limit::RateLimit;
 use listen::Listener;
+use rtt::Bounds;
 use settings::Settings;
 use std::collections::VecDeque;
+use std::hint::black_box;
 use tcb::Millis;
 use time_wait::TimeWaitTable;
 
@@ -235,6 +238,10 @@ pub(crate) struct Tcp {
 /// function can hold a connection and this at the same time.
 pub(crate) struct Shared {
     pub(crate) config: TcpConfig,
+    /// What segments need of it, in microseconds.
+    rto: Bounds,
+    tail_probe_min_us: u64,
+    delayed_ack_us: u64,
     /// Largest IP packet of the link.
     mtu: u16,
     /// What is known of paths that take less.
@@ -250,7 +257,8 @@ pub(crate) struct Shared {
     /// Cold parts that no connection owns.
     #[expect(clippy::vec_box, reason = "they go to connections as they are")]
     spare: Vec<Box<Cold>>,
-    wheel: Wheel,
+    /// One place a connection; a tick is what [`Millis`] counts.
+    wheel: Wheel<1>,
     pub(crate) ports: Ports,
     iss: IssGenerator,
     timestamp_offset: u32,
@@ -274,12 +282,13 @@ pub(crate) struct Reply {
     pub(crate) header: Header,
 }
 
+/// Flows whose records and buckets are more than a second-level cache holds.
+const TOUCHED_FROM: usize = 4_096;
 /// Replies that may wait for a frame.
 const REPLIES_MAX: usize = 4_096;
 
 impl Tcp {
     pub(crate) fn new(config: TcpConfig, mtu: u16, now: Instant, rng: &mut Rng) -> Tcp {
-        let tick = Duration::from_millis(1);
         Tcp {
             connections: Slab::new(config.max_connections),
             half_open: SynQueue::new(config.max_half_open, now),
@@ -287,6 +296,9 @@ impl Tcp {
             listeners: Vec::new(),
             siblings: Siblings::default(),
             shared: Shared {
+                rto: config.rto.into(),
+                tail_probe_min_us: rtt::micros(config.tail_probe_min),
+                delayed_ack_us: rtt::micros(config.delayed_ack),
                 mtu,
                 paths: PathMtus::default(),
                 table: FlowTable::with_capacity(1_024),
@@ -296,7 +308,7 @@ impl Tcp {
                 settings: Settings::new(config.max_option_sets),
                 cookies: CookieJar::new(rng.key()),
                 stray_resets: RateLimit::new(config.stray_resets_per_second, rng.next_u64()),
-                wheel: Wheel::new(tick, now, config.max_connections),
+                wheel: Wheel::new(now, config.max_connections),
                 ports: Ports::new(config.ports, rng.key()),
                 iss: IssGenerator::new(rng.key()),
                 timestamp_offset: u32::try_from(rng.below(1 << 32)).unwrap_or(0),
@@ -317,13 +329,45 @@ impl Tcp {
 
     /// The record of a flow.
     pub(crate) fn lookup(&self, key: &FlowKey) -> Option<Flow> {
-        let hash = self.shared.hasher.hash(key);
+        self.find(self.hash(key), key)
+    }
+
+    /// The hash of a flow, for [`find`](Tcp::find).
+    #[inline]
+    pub(crate) fn hash(&self, key: &FlowKey) -> u64 {
+        self.shared.hasher.hash(key)
+    }
+
+    /// The record of a flow with this hash.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &FlowKey) -> Option<Flow> {
         let is_it = |value| match Flow::from_value(value) {
             Flow::Connection(index) => self.connections.get(index).is_some_and(|r| r.key == *key),
             Flow::HalfOpen(index) => self.half_open.get(index).is_some_and(|r| r.key == *key),
             Flow::TimeWait(index) => self.time_wait.get(index).is_some_and(|r| r.key == *key),
         };
         self.shared.table.find(hash, is_it).map(Flow::from_value)
+    }
+
+    /// Has the memory that segments with these hashes will need come closer: reads
+    /// that do not wait for each other, while to process a segment is to read one
+    /// thing after another. For a table that the caches hold it would only cost.
+    pub(crate) fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
+        if self.shared.table.len() < TOUCHED_FROM {
+            return;
+        }
+        for hash in hashes.clone() {
+            self.shared.table.touch(hash);
+        }
+        for hash in hashes {
+            let value = self.shared.table.find(hash, |_| true);
+            if let Some(Flow::Connection(index)) = value.map(Flow::from_value)
+                && let Some(tcb) = self.connections.get(index)
+            {
+                // A word of each of its two cache lines.
+                black_box(tcb.generation ^ tcb.ack_at.0);
+            }
+        }
     }
 
     pub(crate) fn connection(&self, id: ConnectionId) -> Option<&Tcb> {
@@ -334,9 +378,14 @@ impl Tcp {
 
     /// A connection that the application still holds.
     pub(crate) fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Tcb> {
-        self.connections
-            .get_mut(id.index)
-            .filter(|tcb| tcb.generation == id.generation && !tcb.is(TcbFlags::ORPHAN))
+        self.held_mut(id).map(|(_, tcb)| tcb)
+    }
+
+    /// The same, with what connections share.
+    pub(crate) fn held_mut(&mut self, id: ConnectionId) -> Option<(&mut Shared, &mut Tcb)> {
+        let tcb = self.connections.get_mut(id.index)?;
+        let is_held = tcb.generation == id.generation && !tcb.is(TcbFlags::ORPHAN);
+        is_held.then_some((&mut self.shared, tcb))
     }
 
     /// The next connection with news for the application, and the news.
@@ -444,16 +493,10 @@ impl Shared {
     /// finds that nothing is due.
     pub(crate) fn schedule(&mut self, now: Instant, index: u32, tcb: &mut Tcb) {
         self.watch(now, tcb);
-        let Some(wait_ms) = tcb.deadline(now) else {
-            return;
-        };
-        let at = now + Duration::from_millis(u64::from(wait_ms));
-        if self
-            .wheel
-            .scheduled_at(index)
-            .is_none_or(|scheduled| at < scheduled)
+        if let Some(at) = tcb.deadline(now)
+            && !self.wheel.fires_by(index, at.0)
         {
-            self.wheel.schedule(index, at);
+            self.wheel.schedule(index, at.instant(now));
         }
     }
 

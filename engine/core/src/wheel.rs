@@ -14,7 +14,7 @@
 //! so a node is taken out without knowing its slot. After Varghese and Lauck
 //! (1987); the bitmaps as in tokio's wheel.
 
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 const LEVELS: usize = 7;
 const SLOTS: usize = 64;
@@ -36,11 +36,10 @@ struct Node {
     next: u32,
 }
 
-/// The wheel. Times are rounded up to a tick, so nothing fires early but what is more
-/// than 2^31 ticks away: that fires then.
+/// The wheel. Times are rounded up to a tick of so many milliseconds, so nothing fires
+/// early but what is more than 2^31 ticks away: that fires then.
 #[derive(Debug)]
-pub struct Wheel {
-    tick_nanos: u64,
+pub struct Wheel<const TICK_MS: u64> {
     /// Everything before this tick has been moved to the list of due nodes.
     elapsed: u64,
     occupied: [u64; LEVELS],
@@ -48,14 +47,15 @@ pub struct Wheel {
     len: usize,
 }
 
-impl Wheel {
+impl<const TICK_MS: u64> Wheel<TICK_MS> {
+    /// Known when compiled, for to divide by a variable takes longer than all else here.
+    const TICK_NANOS: u64 = TICK_MS * 1_000_000;
+
     /// An empty wheel whose time is `now`, for ids below `ids`. Address space is
     /// reserved for these, and memory taken as they are first used.
-    pub fn new(tick: Duration, now: Instant, ids: usize) -> Wheel {
-        let tick_nanos = u64::try_from(tick.as_nanos()).unwrap_or(u64::MAX).max(1);
+    pub fn new(now: Instant, ids: usize) -> Self {
         let mut wheel = Wheel {
-            tick_nanos,
-            elapsed: now.as_nanos() / tick_nanos,
+            elapsed: now.as_nanos() / Self::TICK_NANOS,
             occupied: [0; LEVELS],
             nodes: Vec::with_capacity(SENTINELS + ids),
             len: 0,
@@ -82,7 +82,7 @@ impl Wheel {
 
     /// Schedules `id` at `at`, or moves it there.
     pub fn schedule(&mut self, id: u32, at: Instant) {
-        let node = Wheel::node_of(id);
+        let node = Self::node_of(id);
         if self.nodes.len() <= node as usize {
             self.grow_to(node as usize + 1);
         }
@@ -90,14 +90,22 @@ impl Wheel {
             self.len += 1;
         }
         let furthest = LAST_TICK.min(self.elapsed + FURTHEST);
-        let tick = at.as_nanos().div_ceil(self.tick_nanos).min(furthest);
+        let tick = at.as_nanos().div_ceil(Self::TICK_NANOS).min(furthest);
         // One that is due already lies in no slot, so when it was due is not needed.
         self.place(node, tick.max(self.elapsed));
     }
 
+    /// `id` is scheduled, and fires at this tick, counted modulo 2^32, or before it.
+    #[inline]
+    pub fn fires_by(&self, id: u32, tick: u32) -> bool {
+        let of = Self::node_of(id);
+        let node = self.nodes.get(of as usize);
+        node.is_some_and(|node| node.next != of && tick.wrapping_sub(node.tick) < 1 << 31)
+    }
+
     /// Takes `id` out; false if it was not scheduled.
     pub fn cancel(&mut self, id: u32) -> bool {
-        let node = Wheel::node_of(id);
+        let node = Self::node_of(id);
         let was_scheduled = self.nodes.len() > node as usize && self.unlink(node);
         self.len -= usize::from(was_scheduled);
         was_scheduled
@@ -105,7 +113,7 @@ impl Wheel {
 
     /// When `id` fires, if it is scheduled.
     pub fn scheduled_at(&self, id: u32) -> Option<Instant> {
-        let at = Wheel::node_of(id);
+        let at = Self::node_of(id);
         let node = self.nodes.get(at as usize)?;
         (node.next != at).then(|| self.instant(self.tick_of(node)))
     }
@@ -124,7 +132,7 @@ impl Wheel {
     /// its work; moving a node to a lower level happens at most six times in its
     /// life. Once there is none, the wheel's time is `now`.
     pub fn pop_expired(&mut self, now: Instant) -> Option<u32> {
-        let now = now.as_nanos() / self.tick_nanos;
+        let now = now.as_nanos() / Self::TICK_NANOS;
         loop {
             let due = self.nodes[DUE as usize].next;
             if due != DUE {
@@ -164,7 +172,7 @@ impl Wheel {
     }
 
     fn instant(&self, tick: u64) -> Instant {
-        Instant::from_nanos(tick.saturating_mul(self.tick_nanos))
+        Instant::from_nanos(tick.saturating_mul(Self::TICK_NANOS))
     }
 
     /// The next occupied slot and its first tick. Lower levels come first.
@@ -243,10 +251,12 @@ fn sentinel(level: usize, slot: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Duration;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
     const TICK: Duration = Duration::from_millis(1);
+    type Wheel = super::Wheel<1>;
 
     #[derive(Clone, Copy, Debug)]
     enum Op {
@@ -270,7 +280,7 @@ mod tests {
         #[test]
         fn agrees_with_a_sorted_map(ops in prop::collection::vec(op(), 1..80)) {
             let mut now = Instant::from_millis(123);
-            let mut wheel = Wheel::new(TICK, now, 0);
+            let mut wheel = Wheel::new(now, 0);
             let mut model: BTreeMap<u32, Instant> = BTreeMap::new();
             for op in ops {
                 match op {
@@ -279,6 +289,11 @@ mod tests {
                         wheel.schedule(id, at);
                         model.insert(id, at);
                         prop_assert!(wheel.scheduled_at(id).unwrap() >= at);
+                        let tick = low(at.as_nanos().div_ceil(1_000_000));
+                        prop_assert!(wheel.fires_by(id, tick));
+                    }
+                    Op::Cancel(id) if !model.contains_key(&id) => {
+                        prop_assert!(!wheel.fires_by(id, low(now.as_millis()).wrapping_add(1 << 30)));
                     }
                     Op::Cancel(id) => prop_assert_eq!(wheel.cancel(id), model.remove(&id).is_some()),
                     Op::Advance(length) => {
@@ -302,7 +317,7 @@ mod tests {
 
     #[test]
     fn sleeping_until_the_bound_always_gets_there() {
-        let mut wheel = Wheel::new(TICK, Instant::ZERO, 0);
+        let mut wheel = Wheel::new(Instant::ZERO, 0);
         wheel.schedule(3, Instant::from_millis(3_600_000));
         let mut wakes = 0;
         while let Some(at) = wheel.next_deadline() {
@@ -314,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_due_come_in_the_order_of_their_ticks() {
-        let mut wheel = Wheel::new(TICK, Instant::ZERO, 0);
+        let mut wheel = Wheel::new(Instant::ZERO, 0);
         for id in 0..200 {
             wheel.schedule(id, Instant::from_millis(u64::from(id * 7_919 % 5_003)));
         }

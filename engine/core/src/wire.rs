@@ -81,6 +81,15 @@ fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
+/// Writes words of 32 bits over the whole of `bytes`.
+#[inline]
+fn put_words<const N: usize>(bytes: &mut [u8], words: [u32; N]) {
+    let (places, _) = bytes.as_chunks_mut::<4>();
+    for (place, word) in places[..N].iter_mut().zip(words) {
+        *place = word.to_be_bytes();
+    }
+}
+
 #[inline]
 fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());

@@ -33,6 +33,7 @@
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::hint::black_box;
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -209,6 +210,13 @@ impl FlowTable {
             (None, Some(old)) => old.find(tag, is_it),
             (found, _) => found,
         }
+    }
+
+    /// Reads a word of the bucket that a flow with this hash is in, or is not.
+    #[inline]
+    pub fn touch(&self, hash: u64) {
+        let home = self.array.path(tag_of(hash)).next();
+        black_box(home.map(|(_, bucket)| bucket.passed.load(Ordering::Relaxed)));
     }
 
     /// Adds a flow that is not in the table; `value` is less than 2^32 - 1.

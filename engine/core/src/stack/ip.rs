@@ -3,12 +3,10 @@
 
 use super::{Input, Stack, offset_in};
 use crate::address::Address;
-use crate::flow::FlowKey;
 use crate::frame::Frame;
 use crate::stats::DropReason;
-use crate::tcp::{Cx, Segment};
+use crate::tcp::Cx;
 use crate::wire::ip::PROTOCOL_TCP;
-use crate::wire::tcp::Header as TcpHeader;
 use crate::wire::{ipv4, ipv6, ndp};
 use std::net::Ipv6Addr;
 
@@ -34,18 +32,20 @@ impl Stack {
         let Some(local) = local.filter(|_| !to_group) else {
             return Err((DropReason::NotForUs, frame));
         };
-        let source = Address::from(header.source);
-        if !self.locals.may_come_from(source) {
-            return Err((DropReason::BadSource, frame));
-        }
         let received = Received {
-            source,
+            source: header.source.into(),
             local,
             tos: header.tos,
         };
-        frame.set_window(frame.head() + offset, len);
+        frame.narrow(offset, len);
+        if header.protocol == PROTOCOL_TCP {
+            let pseudo = ipv4::pseudo_header(header.source, header.destination, PROTOCOL_TCP, len);
+            return self.input_tcp(&received, pseudo, frame);
+        }
+        if !self.locals.may_come_from(received.source) {
+            return Err((DropReason::BadSource, frame));
+        }
         match header.protocol {
-            PROTOCOL_TCP => self.input_tcp(cx, &received, frame),
             ipv4::PROTOCOL_ICMP => self.input_icmpv4(cx, &received, frame),
             _ => Err((DropReason::Protocol, frame)),
         }
@@ -62,36 +62,38 @@ impl Stack {
         let Some((source, destination)) = addresses else {
             return Err((DropReason::BadSource, frame));
         };
-        // Nobody is who still makes sure that its address is its own.
-        let is_from_nobody = header.source == Ipv6Addr::UNSPECIFIED;
-        let is_source = self.locals.may_come_from(source);
         if header.destination.is_multicast() {
             // Neighbour discovery alone is for groups (RFC 9293, MUST-57).
             let is_discovery = header.protocol == ipv6::PROTOCOL_ICMP;
             if !(is_discovery && self.is_group_of_ours(header.destination)) {
                 return Err((DropReason::NotForUs, frame));
             }
-            if !(is_source || is_from_nobody) {
+            // Nobody is who still makes sure that its address is its own.
+            let is_from_nobody = header.source == Ipv6Addr::UNSPECIFIED;
+            if !(is_from_nobody || self.locals.may_come_from(source)) {
                 return Err((DropReason::BadSource, frame));
             }
-            frame.set_window(frame.head() + offset, len);
+            frame.narrow(offset, len);
             return self.input_discovery(cx, &header, frame);
         }
         let local = self.locals.find(destination).filter(|_| !to_group);
         let Some(local) = local else {
             return Err((DropReason::NotForUs, frame));
         };
-        if !is_source {
-            return Err((DropReason::BadSource, frame));
-        }
         let received = Received {
             source,
             local,
             tos: header.tos,
         };
-        frame.set_window(frame.head() + offset, len);
+        frame.narrow(offset, len);
+        if header.protocol == PROTOCOL_TCP {
+            let pseudo = ipv6::pseudo_header(header.source, header.destination, PROTOCOL_TCP, len);
+            return self.input_tcp(&received, pseudo, frame);
+        }
+        if !self.locals.may_come_from(source) {
+            return Err((DropReason::BadSource, frame));
+        }
         match header.protocol {
-            PROTOCOL_TCP => self.input_tcp(cx, &received, frame),
             ipv6::PROTOCOL_ICMP => self.input_icmpv6(cx, &header, &received, frame),
             _ => Err((DropReason::Protocol, frame)),
         }
@@ -100,35 +102,5 @@ impl Stack {
     /// A group that one of our addresses is in.
     fn is_group_of_ours(&self, group: Ipv6Addr) -> bool {
         group == ndp::ALL_NODES || self.locals.is_solicited(group)
-    }
-
-    /// The frame's window is the segment.
-    fn input_tcp(&mut self, cx: &mut Cx, ip: &Received, mut frame: Frame) -> Input {
-        let parsed = TcpHeader::parse(
-            frame.data(),
-            ip.source.ip(),
-            self.locals.ip(ip.local),
-            self.config.checksum,
-        );
-        let (header, payload) = match parsed {
-            Ok(parsed) => parsed,
-            Err(malformed) => return Err((malformed.into(), frame)),
-        };
-        let (offset, len) = (offset_in(frame.data(), payload), payload.len());
-        let key = FlowKey {
-            remote: ip.source,
-            local: ip.local,
-            local_port: header.destination_port,
-            remote_port: header.source_port,
-        };
-        let segment = Segment {
-            key,
-            header,
-            payload_len: u32::try_from(len).unwrap_or(0),
-            ecn: ip.tos & 3,
-        };
-        frame.set_window(frame.head() + offset, len);
-        self.tcp.input(cx, &segment, frame);
-        Ok(())
     }
 }

@@ -50,6 +50,16 @@ impl Content {
         matches!(self, Content::Frame(frame) if !frame.is_copied())
     }
 
+    /// Takes what it is, and leaves nothing.
+    fn take(&mut self) -> Content {
+        const NOTHING: Content = Content::Source {
+            source: SourceId(0),
+            offset: 0,
+            len: 0,
+        };
+        std::mem::replace(self, NOTHING)
+    }
+
     /// Cuts `count` bytes off the front.
     fn skip(&mut self, count: u64) {
         match self {
@@ -57,7 +67,7 @@ impl Content {
                 let count = usize::try_from(count)
                     .unwrap_or(usize::MAX)
                     .min(frame.len());
-                frame.set_window(frame.head() + count, frame.len() - count);
+                frame.narrow(count, frame.len() - count);
             }
             Content::Source { offset, len, .. } => {
                 let count = count.min(*len);
@@ -147,24 +157,29 @@ impl Chunks {
         self.frames_held
     }
 
-    /// A received frame as content: itself while frames may be held, else a
-    /// copy of its window. True when it was copied.
-    pub(crate) fn keep(&self, frame: Frame, pool: &mut FramePool) -> (Frame, bool) {
-        if frame.is_copied() || self.frames_held < self.frames_limit {
-            return (frame, false);
-        }
-        let copy = Frame::copied(frame.data());
-        pool.free(frame);
-        (copy, true)
+    /// A received frame may be content as it is; else a copy of its window has to be
+    /// ([`copy_out`](Chunks::copy_out)).
+    #[inline]
+    pub(crate) fn may_keep(&self, frame: &Frame) -> bool {
+        self.frames_held < self.frames_limit || frame.is_copied()
     }
 
-    fn make(&mut self, content: Content, seq: Seq, fin: bool) -> Result<u32, Content> {
+    /// A copy of a frame's window; the frame goes home.
+    pub(crate) fn copy_out(frame: Frame, pool: &mut FramePool) -> Frame {
+        let copy = Frame::copied(frame.data());
+        pool.free(frame);
+        copy
+    }
+
+    /// A chunk in front of `next`.
+    #[inline]
+    fn make(&mut self, content: Content, seq: Seq, fin: bool, next: u32) -> Result<u32, Content> {
         let holds = usize::from(content.is_pool_frame());
         let chunk = Chunk {
             content,
             seq,
             fin,
-            next: NONE,
+            next,
         };
         let index = self.slab.insert(chunk).map_err(|chunk| chunk.content)?;
         self.frames_held += holds;
@@ -189,14 +204,11 @@ impl Chunks {
         seq: Seq,
         fin: bool,
     ) -> Result<u32, Content> {
-        let index = self.make(content, seq, fin)?;
-        if list.is_empty() {
-            self.link(index, index);
-        } else {
-            let head = self.next(list.0);
-            self.link(index, head);
-            self.link(list.0, index);
-        }
+        // There is no chunk of an empty list, so it has no head.
+        let head = self.next(list.0);
+        let index = self.make(content, seq, fin, head)?;
+        let last = if list.is_empty() { index } else { list.0 };
+        self.link(last, index);
         *list = List(index);
         Ok(index)
     }
@@ -244,12 +256,21 @@ impl Chunks {
     }
 
     fn release_front(&mut self, list: &mut List, pool: &mut FramePool) {
-        if let Some(Chunk {
-            content: Content::Frame(frame),
-            ..
-        }) = self.pop_front(list)
-        {
+        let head = self.next(list.0);
+        let Some(chunk) = self.slab.get_mut(head) else {
+            return;
+        };
+        let next = chunk.next;
+        // The frame alone is moved: a chunk is large.
+        if let Content::Frame(frame) = chunk.content.take() {
+            self.frames_held -= usize::from(!frame.is_copied());
             pool.free(frame);
+        }
+        self.slab.remove(head);
+        if head == list.0 {
+            *list = List::EMPTY;
+        } else {
+            self.link(list.0, next);
         }
     }
 
@@ -297,11 +318,10 @@ impl Chunks {
         if list.is_empty() || after == Some(list.0) {
             return self.push_back(list, content, seq, fin);
         }
-        let index = self.make(content, seq, fin)?;
         // The tail's next is the head, so "before the head" is "after the tail".
         let previous = after.unwrap_or(list.0);
         let next = self.next(previous);
-        self.link(index, next);
+        let index = self.make(content, seq, fin, next)?;
         self.link(previous, index);
         Ok(index)
     }
@@ -424,8 +444,12 @@ mod tests {
             let mut frame = pool.alloc().unwrap();
             frame.set_window(0, 3);
             frame.data_mut().copy_from_slice(b"abc");
-            let (frame, was_copied) = chunks.keep(frame, &mut pool);
-            assert_eq!(was_copied, copied);
+            assert_eq!(chunks.may_keep(&frame), !copied);
+            let frame = if copied {
+                Chunks::copy_out(frame, &mut pool)
+            } else {
+                frame
+            };
             chunks
                 .push_back(&mut list, Content::Frame(frame), Seq(0), false)
                 .unwrap();

@@ -1,5 +1,6 @@
 //! Closing: the user's calls, and the end of a record.
 
+use super::rtt;
 use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
 use super::time_wait::TimeWait;
@@ -51,8 +52,8 @@ impl Tcp {
         match tcb.state {
             State::Closed => self.finish(cx, index, Closed::Normally),
             State::FinWait2 => {
-                let wait = self.shared.fin_wait_2(tcb);
-                tcb.arm(Timer::FinWait2, cx.now, wait);
+                let wait_us = rtt::micros(self.shared.fin_wait_2(tcb));
+                tcb.arm(Timer::FinWait2, cx.now, wait_us);
                 self.shared.schedule(cx.now, index, tcb);
             }
             _ => self.shutdown(cx, index),

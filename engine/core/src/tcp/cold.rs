@@ -1,5 +1,5 @@
-//! The part of a connection that exists only while it is needed: while data is in
-//! flight or waits for data before it, and what congestion has taught.
+//! The part of a connection that exists only while it is needed: while more than one
+//! segment is in flight or data waits for data before it, and what congestion has taught.
 //!
 //! A connection that rests owns none of this. Cold parts are recycled, with the
 //! memory that they have grown to, so they are seldom allocated.
@@ -137,9 +137,15 @@ impl Tcb {
 impl Shared {
     /// The cold part, made if there is none.
     pub(crate) fn warm<'a>(&mut self, tcb: &'a mut Tcb) -> &'a mut Cold {
+        let lone = tcb.take_lone();
         let spare = &mut self.spare;
-        tcb.cold
-            .get_or_insert_with(|| spare.pop().unwrap_or_default())
+        let cold = tcb
+            .cold
+            .get_or_insert_with(|| spare.pop().unwrap_or_default());
+        if let Some(lone) = lone {
+            cold.take_over(&lone);
+        }
+        cold
     }
 
     /// Gives up the cold part when nothing is in it.

@@ -34,24 +34,35 @@ impl Algorithm {
     }
 }
 
-/// cwnd and ssthresh, in bytes.
+/// The window, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Congestion {
     pub(crate) cwnd: u32,
-    pub(crate) ssthresh: u32,
 }
 
-/// What the algorithms remember of a connection.
-#[derive(Clone, Copy, Debug, Default)]
+/// What has been learnt of the path, and what the algorithms remember.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Growth {
+    /// In bytes; without bound until slow start has ended once.
+    pub(crate) ssthresh: u32,
     cubic: Cubic,
     hystart: HyStart,
+}
+
+impl Default for Growth {
+    fn default() -> Growth {
+        Growth {
+            ssthresh: u32::MAX,
+            cubic: Cubic::default(),
+            hystart: HyStart::default(),
+        }
+    }
 }
 
 impl Growth {
     /// There is nothing in it that a later flight needs.
     pub(crate) fn is_blank(&self) -> bool {
-        self.cubic.is_blank()
+        self.cubic.is_blank() && self.ssthresh == u32::MAX
     }
 }
 
@@ -77,7 +88,6 @@ impl Congestion {
     pub(crate) fn new(initial_window: u32) -> Congestion {
         Congestion {
             cwnd: initial_window,
-            ssthresh: u32::MAX,
         }
     }
 
@@ -85,15 +95,21 @@ impl Congestion {
         self.cwnd
     }
 
-    pub(crate) fn is_slow_start(&self) -> bool {
-        self.cwnd < self.ssthresh
+    /// A window of which at most `used` bytes were in flight in the last round trip
+    /// was full, or nearly: only such a window grows (RFC 7661; RFC 5681 section 3.1).
+    pub(crate) fn was_used(&self, ssthresh: u32, used: u32, mss: u32) -> bool {
+        if self.cwnd < ssthresh {
+            self.cwnd / 2 < used
+        } else {
+            self.cwnd <= used.saturating_add(2 * mss)
+        }
     }
 
     /// New data was acknowledged and the window had been in use (RFC 5681 section
     /// 3.1; RFC 9293 MUST-19).
     pub(crate) fn on_ack(&mut self, algorithm: Algorithm, growth: &mut Growth, acked: &Acked) {
-        let added = if self.is_slow_start() {
-            self.slow_start(&mut growth.hystart, acked)
+        let added = if self.cwnd < growth.ssthresh {
+            self.slow_start(growth, acked)
         } else {
             match algorithm {
                 Algorithm::NewReno => {
@@ -109,19 +125,19 @@ impl Congestion {
         self.cwnd = self.cwnd.saturating_add(added).min(CWND_MAX);
     }
 
-    fn slow_start(&mut self, hystart: &mut HyStart, acked: &Acked) -> u32 {
+    fn slow_start(&self, growth: &mut Growth, acked: &Acked) -> u32 {
         let bytes = acked.bytes.min(acked.limit.saturating_mul(acked.mss));
-        let added = hystart.on_ack(acked, bytes);
-        if hystart.is_over() {
-            self.ssthresh = self.cwnd;
+        let added = growth.hystart.on_ack(acked, bytes);
+        if growth.hystart.is_over() {
+            growth.ssthresh = self.cwnd;
         }
-        added.min(self.ssthresh - self.cwnd)
+        added.min(growth.ssthresh - self.cwnd)
     }
 
     /// A loss, or a mark (RFC 3168), once a round trip: ssthresh becomes smaller;
     /// cwnd is the caller's to bring down.
     pub(crate) fn on_congestion(
-        &mut self,
+        self,
         algorithm: Algorithm,
         growth: &mut Growth,
         in_flight: u32,
@@ -129,7 +145,7 @@ impl Congestion {
     ) {
         let mss = u32::from(mss);
         growth.hystart = HyStart::default();
-        self.ssthresh = match algorithm {
+        growth.ssthresh = match algorithm {
             // RFC 5681, equation 4.
             Algorithm::NewReno => in_flight / 2,
             Algorithm::Cubic => growth.cubic.on_congestion(self.cwnd, in_flight, mss),
@@ -187,7 +203,7 @@ mod tests {
         }
         assert_eq!(congestion.cwnd(), 20_000);
         congestion.on_congestion(reno, &mut growth, 20_000, MSS);
-        congestion.cwnd = congestion.ssthresh;
+        congestion.cwnd = growth.ssthresh;
         assert_eq!(congestion.cwnd(), 10_000);
         for _ in 0..5 {
             congestion.on_ack(reno, &mut growth, &acked(2_000));

@@ -316,7 +316,9 @@ impl Shared {
             tcb.snd_una += 1;
             tcb.snd_nxt = tcb.snd_una;
             let mut delivered = Delivered::default();
-            if let Some(cold) = tcb.cold.as_deref_mut() {
+            if tcb.is(TcbFlags::LONE) {
+                tcb.deliver_lone(now);
+            } else if let Some(cold) = tcb.cold.as_deref_mut() {
                 cold.fast_open = None;
                 cold.flight.acknowledge(tcb.snd_una, &mut delivered);
                 if let Some(sent_us) = delivered.sample_us {
@@ -329,7 +331,7 @@ impl Shared {
         }
         tcb.disarm(now);
         tcb.backoff = 0;
-        tcb.ack_at = Millis::after(now, self.config.delayed_ack);
+        tcb.ack_at = Millis::in_time(now, self.config.delayed_ack);
         self.restart_timer(now, tcb);
         self.stats.established += 1;
     }

@@ -91,10 +91,11 @@ impl Shared {
         let window = tcb.congestion.cwnd;
         let (congested, mss) = (self.congested(tcb).min(window), tcb.mss);
         if let Some(cold) = tcb.cold.as_deref_mut() {
+            let growth = &mut cold.growth;
             tcb.congestion
-                .on_congestion(algorithm, &mut cold.growth, congested, mss);
+                .on_congestion(algorithm, growth, congested, mss);
+            tcb.congestion.cwnd = window.min(growth.ssthresh);
         }
-        tcb.congestion.cwnd = window.min(tcb.congestion.ssthresh);
         tcb.set(TcbFlags::CWR_DUE);
         self.stats.ece_received += 1;
     }

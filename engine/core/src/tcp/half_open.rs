@@ -120,14 +120,14 @@ impl HalfOpen {
 #[derive(Debug)]
 pub(crate) struct SynQueue {
     records: Slab<HalfOpen>,
-    wheel: Wheel,
+    wheel: Wheel<16>,
 }
 
 impl SynQueue {
     pub(crate) fn new(limit: usize, now: Instant) -> SynQueue {
         SynQueue {
             records: Slab::new(limit),
-            wheel: Wheel::new(Duration::from_millis(16), now, limit),
+            wheel: Wheel::new(now, limit),
         }
     }
 

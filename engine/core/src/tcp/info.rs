@@ -97,6 +97,7 @@ impl Shared {
         let mss = u32::from(tcb.mss.max(1));
         let congestion = &tcb.congestion;
         let flight = tcb.cold().map(|cold| &cold.flight);
+        let ssthresh = tcb.cold().map_or(u32::MAX, |cold| cold.growth.ssthresh);
         let rack = tcb.cold().map(|cold| cold.rack).unwrap_or_default();
         let segments = |bytes: u32| bytes.div_ceil(mss);
         let count = |flight: usize| u32::try_from(flight).unwrap_or(u32::MAX);
@@ -109,7 +110,7 @@ impl Shared {
             sack: tcb.is(TcbFlags::SACK),
             syn_data: tcb.is(TcbFlags::SYN_DATA),
             scales: (tcb.snd_scale(), tcb.rcv_scale()),
-            rto: tcb.rtt.rto(self.config.rto, tcb.backoff),
+            rto: Duration::from_micros(self.rto_us(tcb)),
             srtt: tcb.rtt.smoothed(),
             rttvar: tcb.rtt.variation(),
             mss: tcb.mss,
@@ -117,14 +118,14 @@ impl Shared {
                 .options(tcb)
                 .max_segment
                 .map_or(self.mss(&tcb.key), |mss| mss.min(self.mss(&tcb.key))),
-            unacked: flight.map_or(0, |flight| count(flight.segments())),
+            unacked: count(tcb.segments_in_flight()),
             sacked: flight.map_or(0, |flight| flight.sacked_segments()),
             lost: flight.map_or(0, |flight| segments(flight.lost() + flight.again())),
             retransmitted: flight.map_or(0, |flight| segments(flight.again())),
             reordering: segments(rack.reordered).max(DUP_THRESH),
             reorderings: rack.reorderings,
             since_received: tcb.ack_at.since(now, self.config.delayed_ack),
-            ssthresh: (congestion.ssthresh < u32::MAX / 2).then(|| congestion.ssthresh / mss),
+            ssthresh: (ssthresh < u32::MAX / 2).then(|| ssthresh / mss),
             cwnd: congestion.cwnd() / mss,
             unsent: tcb
                 .data_end()

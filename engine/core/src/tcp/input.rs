@@ -4,6 +4,7 @@
 //! function of its name, in the same order, and the first that is not content
 //! ends the segment.
 
+use super::rtt;
 use super::state::State;
 use super::tcb::{Events, Minutes, Tcb, TcbFlags, Timer};
 use super::transitions::{Action, Event};
@@ -12,7 +13,7 @@ use crate::flow::FlowKey;
 use crate::frame::Frame;
 use crate::seq::Seq;
 use crate::stats::DropReason;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header};
 
 /// A segment without its data, which is the window of the frame beside it.
@@ -62,34 +63,37 @@ impl Verdict {
 pub(crate) const ANSWERED_BACKOFF: u8 = 9;
 
 /// Between the RST that ends a peer's old connection and the SYN again.
-const SYN_AFTER_RESET: Duration = Duration::from_millis(2);
+const SYN_AFTER_RESET_US: u64 = 2_000;
 
 /// A step's answer: go on to the next step, or be done with the segment.
 type Step<T = ()> = Result<T, DropReason>;
 
 impl Tcp {
-    /// Processes one segment; its frame is kept in a queue or goes home.
-    pub(crate) fn input(&mut self, cx: &mut Cx, segment: &Segment, frame: Frame) {
+    /// Processes one segment of a flow that has this record, or none. Its frame is
+    /// taken where it is kept.
+    pub(crate) fn input(
+        &mut self,
+        cx: &mut Cx,
+        flow: Option<Flow>,
+        segment: &Segment,
+        frame: &mut Option<Frame>,
+    ) {
         self.shared.stats.segments_in += 1;
-        let mut frame = Some(frame);
         // The ACK that completes a handshake may carry data and FIN.
-        let connection = match self.lookup(&segment.key) {
+        let connection = match flow {
             Some(Flow::Connection(index)) => Ok(Some(index)),
             Some(Flow::HalfOpen(index)) => self.input_half_open(cx, index, segment),
             Some(Flow::TimeWait(index)) => self
-                .input_time_wait(cx, index, segment, &mut frame)
+                .input_time_wait(cx, index, segment, frame)
                 .map(|()| None),
-            None => self.input_no_connection(cx, segment, &mut frame),
+            None => self.input_no_connection(cx, segment, frame),
         };
         let outcome = connection.and_then(|connection| match connection {
-            Some(index) => self.input_connection(cx, index, segment, &mut frame),
+            Some(index) => self.input_connection(cx, index, segment, frame),
             None => Ok(()),
         });
         if let Err(reason) = outcome {
             self.shared.drops.count(reason);
-        }
-        if let Some(frame) = frame {
-            cx.pool.free(frame);
         }
     }
 
@@ -160,7 +164,7 @@ impl Shared {
                     // The peer still has an old connection of this flow, which the
                     // RST ends: the SYN follows at once rather than in a second.
                     // As Linux does it (tcp_rcv_synsent_state_process).
-                    tcb.arm(Timer::Retransmit, cx.now, SYN_AFTER_RESET);
+                    tcb.arm(Timer::Retransmit, cx.now, SYN_AFTER_RESET_US);
                 }
             }
             return Err(DropReason::BadAck);
@@ -419,8 +423,8 @@ impl Shared {
         }
         let action = tcb.on(Event::AckOfFin);
         if tcb.state == State::FinWait2 && tcb.is(TcbFlags::ORPHAN) {
-            let wait = self.fin_wait_2(tcb);
-            tcb.arm(Timer::FinWait2, cx.now, wait);
+            let wait_us = rtt::micros(self.fin_wait_2(tcb));
+            tcb.arm(Timer::FinWait2, cx.now, wait_us);
             self.linger_over(index, tcb);
         }
         Verdict::of(action)

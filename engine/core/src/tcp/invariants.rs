@@ -104,7 +104,7 @@ impl Tcp {
             tcb.last_ack_sent.precedes_or_is(tcb.rcv_nxt),
             "Last.ACK.sent =< RCV.NXT",
         )?;
-        let room = self.shared.space(tcb);
+        let room = tcb.space(self.shared.receive_limit(tcb));
         let gain = (tcb.rcv_nxt + room).distance_from(tcb.rcv_edge);
         let worth =
             (2 * u32::from(self.shared.mss(&tcb.key))).min(self.shared.receive_limit(tcb) / 2);
@@ -192,10 +192,10 @@ impl Tcp {
         }
         // Output sees to those that it has yet to look at.
         let is_queued = tcb.is(TcbFlags::OUTPUT_QUEUED);
-        let Some(wait_ms) = tcb.deadline(now).filter(|_| !is_queued) else {
+        let Some(at) = tcb.deadline(now).filter(|_| !is_queued) else {
             return Ok(());
         };
-        let latest = now + Duration::from_millis(u64::from(wait_ms)) + ROUNDING;
+        let latest = at.instant(now) + ROUNDING;
         let scheduled = self.shared.wheel.scheduled_at(index);
         ensure(
             scheduled.is_some_and(|at| at <= latest),
@@ -210,6 +210,12 @@ fn check_send(tcb: &Tcb) -> Holds {
         tcb.snd_una.precedes_or_is(tcb.snd_nxt),
         "SND.UNA =< SND.NXT",
     )?;
+    if tcb.is(TcbFlags::LONE) {
+        ensure(
+            tcb.cold.is_none() && tcb.has_unacknowledged(),
+            "a lone segment is in flight, and in no cold part",
+        )?;
+    }
     if tcb.state.is_synchronized() {
         let end = tcb.data_end() + u32::from(tcb.is(TcbFlags::FIN_QUEUED));
         ensure(

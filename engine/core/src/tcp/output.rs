@@ -159,9 +159,24 @@ impl Tcp {
     }
 }
 
+impl Tcb {
+    /// There may be something to send: data, a FIN or a SYN, an acknowledgment, a probe,
+    /// or what was lost.
+    fn has_output(&self) -> bool {
+        const DUE: TcbFlags = TcbFlags::ACK_NOW
+            .and(TcbFlags::SYN_DUE)
+            .and(TcbFlags::TAIL_PROBE_DUE)
+            .and(TcbFlags::PROBE_DUE);
+        self.is(DUE) || self.has_unsent() || self.cold().is_some_and(|cold| cold.flight.lost() > 0)
+    }
+}
+
 impl Shared {
     /// What to send next; none when nothing may leave.
     fn plan(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
+        if !tcb.has_output() {
+            return None;
+        }
         if matches!(tcb.state, State::SynSent | State::SynReceived) {
             return self.plan_opening(now, tcb);
         }
@@ -170,15 +185,19 @@ impl Shared {
             let len = self.within_record(tcb, tcb.snd_una, tcb.send_queued.min(usable));
             return Some(self.plan_data(tcb, tcb.snd_una, len, Kind::Probe));
         }
-        // A report leaves alone: beside a full segment of data it has no room.
-        let has_report = tcb.cold().is_some_and(|cold| !cold.report.is_empty());
-        if has_report && tcb.is(TcbFlags::ACK_NOW) {
-            return self.plan_ack(tcb);
-        }
-        self.plan_again(tcb)
-            .or_else(|| self.plan_tail_probe(tcb))
+        self.plan_repair(tcb)
             .or_else(|| self.plan_new(now, tcb))
             .or_else(|| self.plan_ack(tcb))
+    }
+
+    /// What is sent before new data: a report, and what was lost or may have been.
+    fn plan_repair(&self, tcb: &mut Tcb) -> Option<Plan> {
+        let cold = tcb.cold()?;
+        // A report leaves alone: beside a full segment of data it has no room.
+        if !cold.report.is_empty() && tcb.is(TcbFlags::ACK_NOW) {
+            return self.plan_ack(tcb);
+        }
+        self.plan_again(tcb).or_else(|| self.plan_tail_probe(tcb))
     }
 
     fn plan_ack(&self, tcb: &Tcb) -> Option<Plan> {
@@ -305,8 +324,7 @@ impl Shared {
     /// Nothing has been waited for since longer than a retransmission timeout
     /// (RFC 5681 section 4.1).
     fn is_idle(&self, now: Instant, tcb: &Tcb) -> bool {
-        tcb.is_idle_for(now, self.config.rto.min)
-            && tcb.is_idle_for(now, tcb.rtt.rto(self.config.rto, 0))
+        tcb.is_idle_for(now, self.rto.min_us) && tcb.is_idle_for(now, tcb.rtt.rto_us(&self.rto, 0))
     }
 
     /// The sequence numbers from `seq` to `end`, which were sent before. A FIN is
@@ -344,17 +362,22 @@ impl Shared {
         }
     }
 
+    #[inline]
     fn header_of(&self, now: Instant, tcb: &mut Tcb, plan: &Plan) -> Header {
-        if plan.kind != Kind::Syn {
-            let window = self.advertise(tcb);
-            let mut options = self.options_of(now, tcb);
-            if plan.kind == Kind::Ack {
-                options.sack = Self::report(tcb);
-            }
-            let mut header = header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, options);
-            tcb.mark_segment(&mut header);
-            return header;
+        if plan.kind == Kind::Syn {
+            return self.header_of_syn(now, tcb, plan);
         }
+        let window = self.advertise(tcb);
+        let mut options = self.options_of(now, tcb);
+        if plan.kind == Kind::Ack {
+            options.sack = Self::report(tcb);
+        }
+        let mut header = header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, options);
+        tcb.mark_segment(&mut header);
+        header
+    }
+
+    fn header_of_syn(&self, now: Instant, tcb: &mut Tcb, plan: &Plan) -> Header {
         let mut options = self.syn_options(now, &tcb.key, &tcb.settings);
         options.fast_open = tcb.with_syn().1;
         if tcb.state == State::SynReceived {
@@ -442,6 +465,12 @@ impl Shared {
     fn record(&mut self, now: Instant, tcb: &mut Tcb, plan: &Plan, end: Seq) {
         let now_us = micros(now);
         let (seq, nxt) = (plan.seq, tcb.snd_nxt);
+        let is_new = matches!(plan.kind, Kind::New | Kind::Syn) && seq == nxt;
+        if is_new && tcb.send_lone(now) {
+            tcb.snd_nxt = end;
+            self.stats.bytes_sent += u64::from(if plan.kind == Kind::Syn { 0 } else { plan.len });
+            return;
+        }
         let flight = &mut self.warm(tcb).flight;
         let is_again = seq.precedes(nxt);
         if is_again {
@@ -467,8 +496,7 @@ impl Shared {
     /// 3.8.6.2.1, override).
     fn await_room(&mut self, now: Instant, tcb: &mut Tcb) {
         if tcb.state.is_synchronized() && tcb.has_unsent() && tcb.timer == Timer::Idle {
-            let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-            tcb.arm(Timer::Persist, now, rto);
+            tcb.arm(Timer::Persist, now, self.rto_us(tcb));
         }
     }
 }

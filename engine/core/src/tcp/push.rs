@@ -53,7 +53,7 @@ impl Tcb {
     fn has_small(&mut self) -> bool {
         let una = self.snd_una;
         let Some(cold) = self.cold.as_deref_mut() else {
-            return false;
+            return self.small_lone().is_some();
         };
         cold.small = cold.small.filter(|end| end.follows(una));
         cold.small.is_some()

@@ -6,7 +6,7 @@
 
 use super::sack::Report;
 use super::tcb::{Events, Millis, Tcb, TcbFlags};
-use super::{Content, Cx, Segment, Shared};
+use super::{Chunks, Content, Cx, Segment, Shared};
 use crate::frame::Frame;
 use crate::seq::Seq;
 use crate::stats::DropReason;
@@ -31,15 +31,38 @@ impl Shared {
         segment: &Segment,
         frame: &mut Option<Frame>,
     ) -> Result<bool, DropReason> {
-        let Some(mut frame) = frame.take() else {
-            return Ok(false);
-        };
-        let mut seq = segment.header.seq;
-        let mut fin = segment.header.flags.contains(Flags::FIN);
-        if frame.is_empty() && !fin {
-            cx.pool.free(frame);
+        let seq = segment.header.seq;
+        let fin = segment.header.flags.contains(Flags::FIN);
+        if segment.payload_len == 0 && !fin {
             return Ok(false);
         }
+        let Some(frame) = frame.take() else {
+            return Ok(false);
+        };
+        let is_plain = seq == tcb.rcv_nxt && segment.payload_len <= tcb.rcv_wnd();
+        let in_order = if is_plain {
+            Some((frame, fin))
+        } else {
+            self.trim(cx, index, tcb, (seq, frame, fin))?
+        };
+        let Some((frame, fin)) = in_order else {
+            return Ok(false);
+        };
+        let from = tcb.rcv_nxt;
+        let fin = self.receive_in_order(cx, index, tcb, frame, fin);
+        self.measure(cx.now, tcb, from, segment.header.options.timestamps);
+        Ok(fin)
+    }
+
+    /// Cuts off what lies outside the window or was received before: the rest, if it is
+    /// in order. What is not is kept for later.
+    fn trim(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        (mut seq, mut frame, mut fin): (Seq, Frame, bool),
+    ) -> Result<Option<(Frame, bool)>, DropReason> {
         let room = tcb.rcv_edge.bytes_since(seq.max(tcb.rcv_nxt)) as usize;
         let old = if seq.precedes(tcb.rcv_nxt) {
             tcb.rcv_nxt.bytes_since(seq) as usize
@@ -54,10 +77,8 @@ impl Shared {
             self.acknowledge(cx, index, tcb);
             return Err(DropReason::Duplicate);
         }
-        frame.set_window(
-            frame.head() + old.min(frame.len()),
-            frame.len().saturating_sub(old),
-        );
+        let old_len = old.min(frame.len());
+        frame.narrow(old_len, frame.len() - old_len);
         seq += u32::try_from(old).unwrap_or(0);
         if frame.len() > room {
             frame.truncate(room);
@@ -67,18 +88,16 @@ impl Shared {
             // A probe of a closed window: only the answer matters.
             cx.pool.free(frame);
             self.acknowledge(cx, index, tcb);
-            return Ok(false);
+            return Ok(None);
         }
         if seq == tcb.rcv_nxt {
-            let fin = self.receive_in_order(cx, index, tcb, frame, fin);
-            self.measure(cx.now, tcb, seq, segment.header.options.timestamps);
-            return Ok(fin);
+            return Ok(Some((frame, fin)));
         }
         // RFC 9293 section 3.10.7.4, MAY-13.
         // RFC 5681 section 3.2: a segment out of order is acknowledged at once.
         self.acknowledge(cx, index, tcb);
         self.reassemble(cx, tcb, seq, frame, fin)?;
-        Ok(false)
+        Ok(None)
     }
 
     fn receive_in_order(
@@ -90,11 +109,11 @@ impl Shared {
         fin: bool,
     ) -> bool {
         if !tcb.is(TcbFlags::ACK_DELAYED) {
-            tcb.ack_at = Millis::after(cx.now, self.config.delayed_ack);
+            tcb.ack_at = Millis::in_us(cx.now, self.delayed_ack_us);
         }
         let fills_gap = tcb.has_reassembly();
         let (mut frame, mut fin) = (frame, fin);
-        if let Some(front) = self.chunks.front(tcb.reassembly()) {
+        if fills_gap && let Some(front) = self.chunks.front(tcb.reassembly()) {
             // What was kept from there on came first, and stays.
             let room = front.seq.bytes_since(tcb.rcv_nxt) as usize;
             fin &= frame.len() <= room;
@@ -149,7 +168,7 @@ impl Shared {
                 cx.pool.free(frame);
                 continue;
             }
-            frame.set_window(frame.head() + old, frame.len() - old);
+            frame.narrow(old, frame.len() - old);
             self.append(cx, tcb, frame);
             fin |= chunk_fin;
         }
@@ -195,8 +214,7 @@ impl Shared {
             self.stats.bytes_discarded += u64::from(len);
             return cx.pool.free(frame);
         }
-        let (frame, copied) = self.chunks.keep(frame, cx.pool);
-        self.stats.copied_out += u64::from(copied);
+        let frame = self.keep(cx, frame);
         match self.chunks.push_back(
             &mut tcb.receive_queue,
             Content::Frame(frame),
@@ -211,6 +229,16 @@ impl Shared {
             // No chunk is left: RCV.NXT stays, so the peer sends it again.
             Err(content) => self.discard(cx, content),
         }
+    }
+
+    /// A received frame as it can be kept.
+    #[inline]
+    fn keep(&mut self, cx: &mut Cx, frame: Frame) -> Frame {
+        if self.chunks.may_keep(&frame) {
+            return frame;
+        }
+        self.stats.copied_out += 1;
+        Chunks::copy_out(frame, cx.pool)
     }
 
     fn discard(&mut self, cx: &mut Cx, content: Content) {
@@ -251,9 +279,8 @@ impl Shared {
             gap.start.bytes_since(seq) as usize,
             new_end.bytes_since(gap.start) as usize,
         );
-        frame.set_window(frame.head() + old, new);
-        let (frame, copied) = self.chunks.keep(frame, cx.pool);
-        self.stats.copied_out += u64::from(copied);
+        frame.narrow(old, new);
+        let frame = self.keep(cx, frame);
         let mut list = tcb.reassembly();
         let content = Content::Frame(frame);
         let kept = self
@@ -324,8 +351,10 @@ impl Shared {
     /// and never back (section 3.8.6, SHLD-14).
     /// It may stay closed for as long as nobody reads (section 3.8.6.1, MAY-8).
     pub(crate) fn advertise(&self, tcb: &mut Tcb) -> u16 {
-        let edge = tcb.rcv_nxt + self.space(tcb);
-        let worth = u32::from(tcb.mss).min(self.receive_limit(tcb) / 2);
+        let limit = self.receive_limit(tcb);
+        let space = tcb.space(limit);
+        let edge = tcb.rcv_nxt + space;
+        let worth = u32::from(tcb.mss).min(limit / 2);
         let target = if edge.distance_from(tcb.rcv_edge) >= worth.cast_signed() {
             edge
         } else {
@@ -337,8 +366,9 @@ impl Shared {
         // move the edge on, past any bound.
         let scale = tcb.rcv_scale();
         let offered = target.bytes_since(tcb.rcv_nxt);
-        let most = self.space(tcb).div_ceil(1 << scale).max(offered >> scale);
-        let units = offered.div_ceil(1 << scale).min(most);
+        let rounded_up = |bytes: u32| (bytes + ((1 << scale) - 1)) >> scale;
+        let most = rounded_up(space).max(offered >> scale);
+        let units = rounded_up(offered).min(most);
         let field = u16::try_from(units).unwrap_or(u16::MAX);
         tcb.rcv_edge = tcb.rcv_edge.max(tcb.rcv_nxt + (u32::from(field) << scale));
         tcb.last_ack_sent = tcb.rcv_nxt;
@@ -354,27 +384,31 @@ impl Shared {
         field
     }
 
-    /// What can be received now, as far as the window field can tell it.
-    pub(crate) fn space(&self, tcb: &Tcb) -> u32 {
-        let most = u32::from(u16::MAX) << tcb.rcv_scale();
-        self.receive_limit(tcb)
-            .saturating_sub(tcb.receive_queued)
-            .min(most)
-    }
-
     /// The application has consumed data: tell the peer when the window has
     /// opened by two segments or half the buffer, and what it had is half the buffer
     /// or less. A peer that has more is not held up, and hears with the next ACK.
     pub(crate) fn consumed(&mut self, cx: &Cx, index: u32, tcb: &mut Tcb) {
-        tcb.forget_urgent();
-        self.right_size(cx.now, tcb);
-        self.cool(tcb);
-        let gain = (tcb.rcv_nxt + self.space(tcb)).distance_from(tcb.rcv_edge);
-        let worth = (2 * u32::from(tcb.mss)).min(self.receive_limit(tcb) / 2);
-        let is_short = 2 * u64::from(tcb.rcv_wnd()) <= u64::from(self.receive_limit(tcb));
+        if tcb.cold.is_some() {
+            tcb.forget_urgent();
+            self.right_size(cx.now, tcb);
+            self.cool(tcb);
+        }
+        let limit = self.receive_limit(tcb);
+        let gain = (tcb.rcv_nxt + tcb.space(limit)).distance_from(tcb.rcv_edge);
+        let worth = (2 * u32::from(tcb.mss)).min(limit / 2);
+        let is_short = tcb.rcv_wnd() <= limit / 2;
         if gain >= worth.cast_signed() && is_short && tcb.state.may_receive() {
             self.acknowledge(cx, index, tcb);
         }
+    }
+}
+
+impl Tcb {
+    /// What can be received now within a buffer of `limit` bytes, as far as the window
+    /// field can tell it.
+    pub(crate) fn space(&self, limit: u32) -> u32 {
+        let most = u32::from(u16::MAX) << self.rcv_scale();
+        limit.saturating_sub(self.receive_queued).min(most)
     }
 }
 

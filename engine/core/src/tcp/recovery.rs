@@ -14,13 +14,13 @@
 //! and RFC 3708, take back what was not needed.
 
 use super::cold::Cold;
-use super::congestion::{Acked, Algorithm, Congestion};
+use super::congestion::{Acked, Algorithm};
 use super::flight::Delivered;
 use super::input::micros;
 use super::prr::Prr;
 use super::rack::Moment;
 use super::tail_probe::Probe;
-use super::tcb::{Millis, Tcb, TcbFlags, Timer};
+use super::tcb::{Tcb, TcbFlags, Timer};
 use super::undo::Undo;
 use super::{Cx, Segment, Shared};
 use crate::seq::Seq;
@@ -56,14 +56,14 @@ pub(crate) struct Recovery {
     pub(crate) probe: Option<Probe>,
     /// SND.NXT at the last reduction for a mark.
     reduced: Option<Seq>,
-    /// Bytes in flight at most in this window, and where it ends: only a window
-    /// that was in use grows (RFC 7661; RFC 5681 section 3.1).
+    /// Bytes in flight at most in this window, and where it ends.
     used: u32,
     used_until: Option<Seq>,
     /// RACK waits for this many microseconds more to call the next segment lost.
     pub(crate) reorder_wait_us: Option<u32>,
-    /// When the retransmission timer expires, also while another runs in its place.
-    pub(crate) rto_at: Millis,
+    /// When the retransmission timer was started, in microseconds modulo 2^32, which
+    /// goes on while another runs in its place.
+    pub(crate) rto_from_us: u32,
 }
 
 impl Cold {
@@ -96,11 +96,18 @@ impl Shared {
         let ack = segment.header.ack;
         let is_duplicate = self.is_duplicate(tcb, segment);
         self.stats.duplicate_acks += u64::from(is_duplicate);
+        if tcb.is(TcbFlags::LONE) && !tcb.is_plain_ack_of_lone(segment) {
+            self.warm(tcb);
+        }
         let acked = if ack.follows(tcb.snd_una) {
             self.advance(cx, index, tcb, ack)
         } else {
             0
         };
+        if tcb.is(TcbFlags::LONE) {
+            tcb.deliver_lone(cx.now);
+            self.arm_for_flight(cx.now, tcb);
+        }
         if tcb.cold.is_none() {
             return;
         }
@@ -247,10 +254,11 @@ impl Shared {
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
         };
-        let was_used = cold.recovery.was_used(una, &tcb.congestion, mss);
+        let ssthresh = cold.growth.ssthresh;
+        let used = cold.recovery.used(una);
+        let was_used = tcb.congestion.was_used(ssthresh, used, mss);
         if cold.recovery.mode == Mode::Recovery {
             let pipe = cold.pipe(tcb.mss);
-            let ssthresh = tcb.congestion.ssthresh;
             let extra = if is_safe { mss } else { 0 };
             let delivered = ack.delivered.bytes;
             tcb.congestion.cwnd = cold
@@ -286,7 +294,7 @@ impl Shared {
         }
         if recovery.mode == Mode::Recovery {
             // RFC 9937 section 6, at the end of recovery.
-            tcb.congestion.cwnd = tcb.congestion.ssthresh;
+            tcb.congestion.cwnd = cold.growth.ssthresh;
         }
         recovery.mode = Mode::Open;
         recovery.duplicates = 0;
@@ -350,7 +358,7 @@ impl Shared {
         let Some(cold) = tcb.cold.as_deref_mut() else {
             return;
         };
-        let before = tcb.congestion;
+        let before = (tcb.congestion.cwnd, cold.growth.ssthresh);
         let out = nxt.bytes_since(tcb.snd_una);
         tcb.congestion
             .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
@@ -385,7 +393,7 @@ impl Shared {
             tcb.congestion.cwnd = cold
                 .recovery
                 .prr
-                .cwnd(pipe, tcb.congestion.ssthresh, 0, 0, mss);
+                .cwnd(pipe, cold.growth.ssthresh, 0, 0, mss);
         }
         self.arm_for_flight(now, tcb);
     }
@@ -408,7 +416,7 @@ impl Shared {
         };
         if tcb.backoff == 1 {
             // Only the first timeout of a segment lowers ssthresh (RFC 5681, eq. 4).
-            let before = tcb.congestion;
+            let before = (tcb.congestion.cwnd, cold.growth.ssthresh);
             tcb.congestion
                 .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
             cold.recovery
@@ -435,6 +443,7 @@ impl Shared {
         if mss >= tcb.mss {
             return;
         }
+        self.warm_lone(tcb);
         tcb.mss = mss;
         if let Some(cold) = tcb.cold.as_deref_mut() {
             cold.flight.cut(u32::from(mss));
@@ -454,16 +463,7 @@ impl Shared {
             undo.stamp.get_or_insert(stamp);
             undo.repeated += 1;
         }
-        let out = nxt.bytes_since(una);
-        if cold
-            .recovery
-            .used_until
-            .is_none_or(|until| una.follows_or_is(until))
-        {
-            cold.recovery.used_until = Some(nxt);
-            cold.recovery.used = 0;
-        }
-        cold.recovery.used = cold.recovery.used.max(out);
+        cold.recovery.note_used(una, nxt);
     }
 }
 
@@ -502,20 +502,24 @@ impl Recovery {
         self.probe.is_some()
     }
 
-    /// The window was full, or nearly, in the last round trip.
-    fn was_used(&mut self, una: Seq, congestion: &Congestion, mss: u32) -> bool {
-        let used = self.used;
+    /// Bytes in flight at most in this window, which may be over.
+    fn used(&mut self, una: Seq) -> u32 {
         if self
             .used_until
             .is_some_and(|until| una.follows_or_is(until))
         {
             self.used_until = None;
         }
-        if congestion.is_slow_start() {
-            congestion.cwnd / 2 < used
-        } else {
-            congestion.cwnd <= used.saturating_add(2 * mss)
+        self.used
+    }
+
+    /// So much is in flight now.
+    pub(crate) fn note_used(&mut self, una: Seq, nxt: Seq) {
+        if self.used_until.is_none_or(|until| una.follows_or_is(until)) {
+            self.used_until = Some(nxt);
+            self.used = 0;
         }
+        self.used = self.used.max(nxt.bytes_since(una));
     }
 
     /// What was in flight at the last reduction for a mark is still there.
@@ -536,10 +540,9 @@ fn duplicate_of(blocks: &[SackBlock], ack: Seq) -> Option<SackBlock> {
 }
 
 fn moment(now: Instant, tcb: &Tcb) -> Moment {
-    let srtt = tcb.rtt.smoothed().unwrap_or_default();
     Moment {
         now_us: micros(now),
-        srtt_us: u32::try_from(srtt.as_micros()).unwrap_or(u32::MAX),
+        srtt_us: tcb.rtt.smoothed_us().unwrap_or(0),
         in_recovery: tcb
             .cold()
             .is_some_and(|cold| cold.recovery.mode != Mode::Open),

@@ -28,6 +28,26 @@ impl Default for RtoBounds {
     }
 }
 
+/// The bounds as the estimator needs them, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    initial_us: u64,
+    pub(crate) min_us: u64,
+    min_variation_us: u64,
+    max_us: u64,
+}
+
+impl From<RtoBounds> for Bounds {
+    fn from(bounds: RtoBounds) -> Bounds {
+        Bounds {
+            initial_us: micros(bounds.initial),
+            min_us: micros(bounds.min),
+            min_variation_us: micros(bounds.min_variation),
+            max_us: micros(bounds.max),
+        }
+    }
+}
+
 /// SRTT and RTTVAR in microseconds; SRTT is zero before the first sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RttEstimator {
@@ -63,16 +83,17 @@ impl RttEstimator {
     }
 
     /// The timeout after `backoff` doublings (RFC 6298, 2.2 to 2.5 and 5.5).
-    pub(crate) fn rto(&self, bounds: RtoBounds, backoff: u8) -> Duration {
+    pub(crate) fn rto_us(&self, bounds: &Bounds, backoff: u8) -> u64 {
         let variation_us = 4 * u64::from(self.rttvar_us);
         let base_us = if self.srtt_us == 0 {
-            micros(bounds.initial).max(variation_us)
+            bounds.initial_us.max(variation_us)
         } else {
-            let variation_us = variation_us.max(4).max(micros(bounds.min_variation));
-            (u64::from(self.srtt_us) + variation_us).max(micros(bounds.min))
+            let variation_us = variation_us.max(4).max(bounds.min_variation_us);
+            (u64::from(self.srtt_us) + variation_us).max(bounds.min_us)
         };
-        let rto_us = base_us.saturating_mul(1 << backoff.min(16));
-        Duration::from_micros(rto_us.min(micros(bounds.max)))
+        base_us
+            .saturating_mul(1 << backoff.min(16))
+            .min(bounds.max_us)
     }
 
     /// RTTVAR.
@@ -82,16 +103,19 @@ impl RttEstimator {
 
     /// The smoothed round-trip time, if there is one.
     pub(crate) fn smoothed(&self) -> Option<Duration> {
-        (self.srtt_us > 0).then(|| Duration::from_micros(u64::from(self.srtt_us)))
+        let srtt_us = self.smoothed_us()?;
+        Some(Duration::from_micros(srtt_us.into()))
+    }
+
+    /// The same in microseconds.
+    pub(crate) fn smoothed_us(&self) -> Option<u32> {
+        (self.srtt_us > 0).then_some(self.srtt_us)
     }
 }
 
-/// In 64 bits, which are faster than the 128 of [`Duration::as_micros`].
-fn micros(length: Duration) -> u64 {
-    length
-        .as_secs()
-        .saturating_mul(1_000_000)
-        .saturating_add(u64::from(length.subsec_micros()))
+/// Microseconds of a length of time that is no longer than 2^64 of them.
+pub(crate) fn micros(length: Duration) -> u64 {
+    u64::try_from(length.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -100,35 +124,35 @@ mod tests {
 
     #[test]
     fn first_sample_then_smoothing_as_rfc_6298_says() {
-        let bounds = RtoBounds::default();
+        let bounds = Bounds::from(RtoBounds::default());
         let mut rtt = RttEstimator::default();
-        assert_eq!(rtt.rto(bounds, 0), Duration::from_secs(1));
+        assert_eq!(rtt.rto_us(&bounds, 0), 1_000_000);
         rtt.sample(400_000);
         // RTO = SRTT + 4 * RTTVAR = 400 + 4 * 200 ms
-        assert_eq!(rtt.rto(bounds, 0), Duration::from_millis(1_200));
+        assert_eq!(rtt.rto_us(&bounds, 0), 1_200_000);
         rtt.sample(800_000);
         // RTTVAR = 3/4 * 200 + 1/4 * 400 = 250, SRTT = 7/8 * 400 + 1/8 * 800 = 450
-        assert_eq!(rtt.rto(bounds, 0), Duration::from_millis(1_450));
+        assert_eq!(rtt.rto_us(&bounds, 0), 1_450_000);
         assert_eq!(rtt.smoothed(), Some(Duration::from_millis(450)));
     }
 
     #[test]
     fn after_a_syn_timeout_it_is_three_seconds_until_there_is_a_sample() {
-        let bounds = RtoBounds::default();
+        let bounds = Bounds::from(RtoBounds::default());
         let mut rtt = RttEstimator::default();
         rtt.assume_slow();
-        assert_eq!(rtt.rto(bounds, 0), Duration::from_secs(3));
+        assert_eq!(rtt.rto_us(&bounds, 0), 3_000_000);
         rtt.sample(400_000);
-        assert_eq!(rtt.rto(bounds, 0), Duration::from_millis(1_200));
+        assert_eq!(rtt.rto_us(&bounds, 0), 1_200_000);
     }
 
     #[test]
     fn backoff_doubles_up_to_the_bound() {
-        let bounds = RtoBounds::default();
+        let bounds = Bounds::from(RtoBounds::default());
         let mut rtt = RttEstimator::default();
         rtt.sample(50);
-        assert_eq!(rtt.rto(bounds, 0), bounds.min);
-        assert_eq!(rtt.rto(bounds, 3), bounds.min * 8);
-        assert_eq!(rtt.rto(bounds, 200), bounds.max);
+        assert_eq!(rtt.rto_us(&bounds, 0), bounds.min_us);
+        assert_eq!(rtt.rto_us(&bounds, 3), bounds.min_us * 8);
+        assert_eq!(rtt.rto_us(&bounds, 200), bounds.max_us);
     }
 }

@@ -40,7 +40,12 @@ impl Tcp {
                 return count;
             };
             self.shared.stats.strays_in += 1;
-            self.input(cx, &stray.segment, stray.data);
+            let flow = self.lookup(&stray.segment.key);
+            let mut data = Some(stray.data);
+            self.input(cx, flow, &stray.segment, &mut data);
+            if let Some(frame) = data {
+                cx.pool.free(frame);
+            }
         }
         self.siblings.lay_down_stray();
         budget
@@ -93,7 +98,8 @@ mod tests {
                 now: Instant::ZERO,
                 pool: &mut self.pool,
             };
-            self.tcp.input(&mut cx, &segment, Frame::copied(b""));
+            let flow = self.tcp.lookup(&flow());
+            self.tcp.input(&mut cx, flow, &segment, &mut None);
             self.tcp.poll_reply().map(|reply| reply.header)
         }
     }

@@ -8,7 +8,7 @@ use super::cold::Cold;
 use super::recovery::{Ack, Mode};
 use super::tcb::{Tcb, TcbFlags};
 use crate::seq::Seq;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 /// A tail loss probe under way (RFC 8985 section 7).
 #[derive(Clone, Copy, Debug)]
@@ -22,20 +22,21 @@ pub(crate) struct Probe {
 impl Shared {
     /// PTO (RFC 8985 section 7.2); none while a probe is out, while losses are
     /// repaired, and for a peer without SACK.
-    pub(crate) fn probe_timeout(&self, tcb: &Tcb, cold: &Cold) -> Option<Duration> {
-        let is_fit = tcb.is(TcbFlags::SACK)
-            && cold.recovery.mode == Mode::Open
-            && cold.recovery.probe.is_none()
-            && cold.flight.sacked() == 0
-            && tcb.backoff == 0;
-        let srtt = tcb.rtt.smoothed().filter(|_| is_fit)?;
-        let delayed = if cold.flight.segments() == 1 {
-            // The acknowledgment of one segment may be delayed.
-            self.config.rto.min
-        } else {
-            Duration::ZERO
+    pub(crate) fn probe_timeout_us(&self, tcb: &Tcb) -> Option<u64> {
+        let is_calm = |cold: &Cold| {
+            cold.recovery.mode == Mode::Open
+                && cold.recovery.probe.is_none()
+                && cold.flight.sacked() == 0
         };
-        Some((2 * srtt + delayed).max(self.config.tail_probe_min))
+        let is_fit = tcb.is(TcbFlags::SACK) && tcb.backoff == 0 && tcb.cold().is_none_or(is_calm);
+        let srtt_us = u64::from(tcb.rtt.smoothed_us().filter(|_| is_fit)?);
+        let delayed_us = if tcb.segments_in_flight() == 1 {
+            // The acknowledgment of one segment may be delayed.
+            self.rto.min_us
+        } else {
+            0
+        };
+        Some((2 * srtt_us + delayed_us).max(self.tail_probe_min_us))
     }
 
     /// The probe timer expired: one segment shall go out, new or the last again.
@@ -78,7 +79,7 @@ impl Shared {
                 let window = tcb.congestion.cwnd;
                 tcb.congestion
                     .on_congestion(algorithm, &mut cold.growth, window, tcb.mss);
-                tcb.congestion.cwnd = tcb.congestion.ssthresh.min(window);
+                tcb.congestion.cwnd = cold.growth.ssthresh.min(window);
             }
         }
     }

@@ -18,7 +18,7 @@ use super::cold::Cold;
 use super::congestion::Congestion;
 use super::connect::Opening;
 use super::reset::Challenges;
-use super::rtt::RttEstimator;
+use super::rtt::{RttEstimator, micros};
 use super::settings::SettingsId;
 use super::state::State;
 use crate::flow::FlowKey;
@@ -34,6 +34,13 @@ macro_rules! flags {
 /// Facts about a connection, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TcbFlags(u32);
+
+impl TcbFlags {
+    /// These and those: [`Tcb::is`] then asks for any of them.
+    pub(crate) const fn and(self, other: TcbFlags) -> TcbFlags {
+        TcbFlags(self.0 | other.0)
+    }
+}
 
 flags! {
     /// An ACK is due now.
@@ -78,6 +85,8 @@ flags! {
     ECE_DUE = 19;
     /// The next new data says that the window was reduced.
     CWR_DUE = 20;
+    /// What is in flight is one segment, of which the hot part knows all that there is.
+    LONE = 21;
     /// Closed with SO_LINGER: the application waits to be told.
     LINGERS = 24;
     /// The application closed the receiving side (SHUT_RD).
@@ -156,8 +165,15 @@ impl Millis {
     }
 
     /// The first whole millisecond not before `now + length`.
-    pub(crate) fn after(now: Instant, length: Duration) -> Millis {
-        Millis::at(now + length + Duration::from_nanos(999_999))
+    pub(crate) fn in_time(now: Instant, length: Duration) -> Millis {
+        Millis::in_us(now, micros(length))
+    }
+
+    /// The same for a length in microseconds.
+    #[inline]
+    pub(crate) fn in_us(now: Instant, length_us: u64) -> Millis {
+        let nanos = length_us.saturating_mul(1_000).saturating_add(999_999);
+        Millis::at(Instant::from_nanos(now.as_nanos().saturating_add(nanos)))
     }
 
     pub(crate) fn is_reached(self, now: Instant) -> bool {
@@ -176,8 +192,17 @@ impl Millis {
 
     /// Milliseconds from `now` to this deadline; 0 when it has passed.
     pub(crate) fn until(self, now: Instant) -> u32 {
-        let left = self.0.wrapping_sub(Millis::at(now).0);
+        self.after(Millis::at(now))
+    }
+
+    fn after(self, now: Millis) -> u32 {
+        let left = self.0.wrapping_sub(now.0);
         if left > u32::MAX / 2 { 0 } else { left }
+    }
+
+    /// The instant of a deadline.
+    pub(crate) fn instant(self, now: Instant) -> Instant {
+        Instant::from_millis(now.as_millis() + u64::from(self.until(now)))
     }
 }
 
@@ -226,6 +251,8 @@ pub(crate) struct Tcb {
     pub(crate) ts_recent: u32,
 
     pub(crate) congestion: Congestion,
+    /// When the lone segment was sent, in microseconds modulo 2^32 ([`TcbFlags::LONE`]).
+    pub(crate) sent_us: u32,
     pub(crate) rtt: RttEstimator,
 
     pub(crate) timer_at: Millis,
@@ -278,6 +305,7 @@ impl Tcb {
             last_ack_sent: Seq(0),
             ts_recent: 0,
             congestion: Congestion::new(initial_window),
+            sent_us: 0,
             rtt: RttEstimator::default(),
             timer_at: Millis(0),
             ack_at: Millis(0),
@@ -323,7 +351,11 @@ impl Tcb {
 
     /// Bytes held to be in the network.
     pub(crate) fn pipe(&self) -> u32 {
-        self.cold().map_or(0, |cold| cold.pipe(self.mss))
+        match self.cold() {
+            Some(cold) => cold.pipe(self.mss),
+            None if self.is(TcbFlags::LONE) => self.snd_nxt.bytes_since(self.snd_una),
+            None => 0,
+        }
     }
 
     /// Something sent is not acknowledged.
@@ -355,9 +387,9 @@ impl Tcb {
         self.scales >> 4
     }
 
-    pub(crate) fn arm(&mut self, timer: Timer, now: Instant, length: Duration) {
+    pub(crate) fn arm(&mut self, timer: Timer, now: Instant, length_us: u64) {
         self.timer = timer;
-        self.timer_at = Millis::after(now, length);
+        self.timer_at = Millis::in_us(now, length_us);
     }
 
     /// Nothing is waited for from now on; `timer_at` keeps since when. A probe that has
@@ -369,21 +401,24 @@ impl Tcb {
     }
 
     /// Nothing has been waited for since longer than `length`.
-    pub(crate) fn is_idle_for(&self, now: Instant, length: Duration) -> bool {
+    pub(crate) fn is_idle_for(&self, now: Instant, length_us: u64) -> bool {
         let idle_ms = Millis::at(now).0.wrapping_sub(self.timer_at.0);
-        self.timer == Timer::Idle && Duration::from_millis(u64::from(idle_ms)) > length
+        self.timer == Timer::Idle && u64::from(idle_ms) * 1_000 > length_us
     }
 
-    /// The earliest deadline, as milliseconds from `now`.
-    pub(crate) fn deadline(&self, now: Instant) -> Option<u32> {
-        let timer = (self.timer != Timer::Idle).then_some(self.timer_at);
-        let ack = self.is(TcbFlags::ACK_DELAYED).then_some(self.ack_at);
-        let watch = self.cold().and_then(|cold| cold.watch.deadline());
-        let earlier = |least: Option<u32>, at: Option<Millis>| match (least, at) {
-            (least, None) => least,
-            (None, Some(at)) => Some(at.until(now)),
-            (Some(least), Some(at)) => Some(least.min(at.until(now))),
-        };
-        earlier(earlier(earlier(None, timer), ack), watch)
+    /// The earliest deadline; `now` when it has passed.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Millis> {
+        let now = Millis::at(now);
+        let mut wait_ms = u32::MAX;
+        if self.timer != Timer::Idle {
+            wait_ms = self.timer_at.after(now);
+        }
+        if self.is(TcbFlags::ACK_DELAYED) {
+            wait_ms = wait_ms.min(self.ack_at.after(now));
+        }
+        if let Some(at) = self.cold().and_then(|cold| cold.watch.deadline()) {
+            wait_ms = wait_ms.min(at.after(now));
+        }
+        (wait_ms < u32::MAX).then(|| Millis(now.0.wrapping_add(wait_ms)))
     }
 }

@@ -1,13 +1,14 @@
 //! The timer of what is in flight: when it is set, and what happens when it or
 //! another deadline of the connection has passed.
 
+use super::input::micros;
 use super::recovery::Mode;
 use super::state::State;
-use super::tcb::{Millis, Tcb, TcbFlags, Timer};
+use super::tcb::{Tcb, TcbFlags, Timer};
 use super::transitions::Event;
 use super::watch::R1;
 use super::{Closed, Cx, Shared, Tcp};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
 impl Tcp {
     /// Handles up to `budget` connections whose wheel entry is due.
@@ -48,12 +49,16 @@ impl Tcp {
 }
 
 impl Shared {
+    /// RTO (RFC 6298 section 2), backed off.
+    pub(crate) fn rto_us(&self, tcb: &Tcb) -> u64 {
+        tcb.rtt.rto_us(&self.rto, tcb.backoff)
+    }
+
     /// The retransmission timer, from now on.
     pub(crate) fn arm_retransmit(&self, now: Instant, tcb: &mut Tcb) {
-        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-        tcb.arm(Timer::Retransmit, now, rto);
+        tcb.arm(Timer::Retransmit, now, self.rto_us(tcb));
         if let Some(cold) = tcb.cold.as_deref_mut() {
-            cold.recovery.rto_at = tcb.timer_at;
+            cold.recovery.rto_from_us = micros(now);
         }
     }
 
@@ -77,24 +82,20 @@ impl Shared {
             }
             return;
         }
-        let Some(cold) = tcb.cold().filter(|_| tcb.timer != Timer::Persist) else {
-            return;
+        let (rto_from_us, reorder_us) = match tcb.cold() {
+            _ if tcb.timer == Timer::Persist => return,
+            Some(cold) => (cold.recovery.rto_from_us, cold.recovery.reorder_wait_us),
+            None if tcb.is(TcbFlags::LONE) => (tcb.sent_us, None),
+            None => return,
         };
-        let recovery = &cold.recovery;
-        let within = |wait| {
-            let at = Millis::after(now, wait);
-            Some(at).filter(|at| at.until(now) < recovery.rto_at.until(now))
+        let rto_runs_us = micros(now).wrapping_sub(rto_from_us);
+        let rto_left_us = self.rto_us(tcb).saturating_sub(u64::from(rto_runs_us));
+        let (timer, wait_us) = match (reorder_us.map(u64::from), self.probe_timeout_us(tcb)) {
+            (Some(wait_us), _) if wait_us < rto_left_us => (Timer::Reorder, wait_us),
+            (None, Some(pto_us)) => (Timer::Probe, pto_us.min(rto_left_us)),
+            _ => (Timer::Retransmit, rto_left_us),
         };
-        let pto = self.probe_timeout(tcb, cold);
-        let reorder = recovery.reorder_wait_us.map(u64::from);
-        let (timer, at) = match (reorder.map(Duration::from_micros), pto) {
-            (Some(wait), _) => within(wait).map_or((Timer::Retransmit, recovery.rto_at), |at| {
-                (Timer::Reorder, at)
-            }),
-            (None, Some(pto)) => (Timer::Probe, within(pto).unwrap_or(recovery.rto_at)),
-            (None, None) => (Timer::Retransmit, recovery.rto_at),
-        };
-        (tcb.timer, tcb.timer_at) = (timer, at);
+        tcb.arm(timer, now, wait_us);
     }
 
     /// A segment was sent while the timer ran. A new one is the last one now, and the
@@ -130,6 +131,7 @@ impl Shared {
         if tcb.timer == Timer::Idle || !tcb.timer_at.is_reached(cx.now) {
             return None;
         }
+        self.warm_lone(tcb);
         match tcb.timer {
             Timer::Retransmit => self.retransmission_timeout(cx, index, tcb),
             Timer::Reorder => {
@@ -192,8 +194,7 @@ impl Shared {
         }
         tcb.backoff = tcb.backoff.saturating_add(1);
         tcb.set(TcbFlags::PROBE_DUE);
-        let rto = tcb.rtt.rto(self.config.rto, tcb.backoff);
-        tcb.arm(Timer::Persist, cx.now, rto);
+        tcb.arm(Timer::Persist, cx.now, self.rto_us(tcb));
         self.queue_output(index, tcb);
         None
     }

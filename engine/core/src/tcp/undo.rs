@@ -3,7 +3,6 @@
 //! the peer reports (RFC 3708).
 
 use super::Shared;
-use super::congestion::Congestion;
 use super::recovery::{Ack, Mode};
 use super::tcb::Tcb;
 use crate::seq::Seq;
@@ -11,7 +10,8 @@ use crate::seq::Seq;
 /// What a congestion response was, so that it can be taken back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Undo {
-    pub(crate) before: Congestion,
+    /// cwnd and ssthresh before it.
+    pub(crate) before: (u32, u32),
     /// SND.UNA then: nothing before it was sent again.
     from: Seq,
     /// The timestamp of the first retransmission (RFC 3522 section 3.2).
@@ -23,7 +23,7 @@ pub(crate) struct Undo {
 }
 
 impl Undo {
-    pub(crate) fn new(before: Congestion, from: Seq) -> Undo {
+    pub(crate) fn new(before: (u32, u32), from: Seq) -> Undo {
         Undo {
             before,
             from,
@@ -60,10 +60,10 @@ impl Shared {
         if !(by_stamp || by_duplicates) {
             return;
         }
-        let before = undo.before;
+        let (cwnd, ssthresh) = undo.before;
         // RFC 4015 section 3.2.
-        tcb.congestion.cwnd = tcb.congestion.cwnd.max(before.cwnd);
-        tcb.congestion.ssthresh = before.ssthresh;
+        tcb.congestion.cwnd = tcb.congestion.cwnd.max(cwnd);
+        cold.growth.ssthresh = ssthresh;
         cold.flight.forgive();
         cold.recovery.undo = None;
         cold.recovery.mode = Mode::Open;

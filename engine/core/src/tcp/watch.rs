@@ -118,7 +118,7 @@ impl Shared {
             return self.cool(tcb);
         }
         self.warm(tcb).watch = Watch {
-            at: Millis::after(now, length),
+            at: Millis::in_time(now, length),
             kind,
             probes: 0,
         };
@@ -165,7 +165,7 @@ impl Shared {
         self.reply_as(tcb.key, self.service(tcb), probe);
         self.stats.keepalive_probes += 1;
         self.warm(tcb).watch = Watch {
-            at: Millis::after(cx.now, options.keep_interval),
+            at: Millis::in_time(cx.now, options.keep_interval),
             kind: Kind::KeepAlive,
             probes: sent.saturating_add(1),
         };
@@ -176,7 +176,7 @@ impl Shared {
     pub(crate) fn linger(&mut self, now: Instant, tcb: &mut Tcb, length: Duration) {
         tcb.set(TcbFlags::LINGERS);
         self.warm(tcb).watch = Watch {
-            at: Millis::after(now, length),
+            at: Millis::in_time(now, length),
             kind: Kind::Linger,
             probes: 0,
         };

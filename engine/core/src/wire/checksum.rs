@@ -3,7 +3,11 @@
 /// A one's complement sum under way.
 ///
 /// Every piece but the last must have an even number of bytes, as in every
-/// header that is summed; 2^31 words fit before the 64 bits overflow.
+/// header that is summed.
+///
+/// RFC 1071 section 2: the sum may be taken in words of any size and in the order
+/// of the machine's own bytes, as long as carries go around and the end is swapped
+/// back. So here it is one of 64-bit words.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sum(u64);
 
@@ -12,43 +16,69 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn add_bytes(self, bytes: &[u8]) -> Sum {
-        // RFC 1071 section 2: the sum may be taken in any word size and byte
-        // order, as long as it is folded and swapped back at the end.
-        let mut sum = 0u64;
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            let word = u64::from_ne_bytes(*word);
-            sum += (word & 0xffff_ffff) + (word >> 32);
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            for (to, from) in last.iter_mut().zip(rest) {
-                *to = *from;
+        // The carries gather in the upper half.
+        let mut sum = u128::from(self.0);
+        let (blocks, rest) = bytes.as_chunks::<32>();
+        for block in blocks {
+            for word in block.as_chunks::<8>().0 {
+                sum += u128::from(u64::from_ne_bytes(*word));
             }
-            let last = u64::from_ne_bytes(last);
-            sum += (last & 0xffff_ffff) + (last >> 32);
         }
-        Sum(self.0 + u64::from(u16::from_be(fold(sum))))
+        let (words, rest) = rest.as_chunks::<8>();
+        for word in words {
+            sum += u128::from(u64::from_ne_bytes(*word));
+        }
+        Sum(around(sum)).add_rest(rest)
+    }
+
+    /// Adds fewer bytes than a word has.
+    #[inline]
+    fn add_rest(self, rest: &[u8]) -> Sum {
+        let mut sum = u128::from(self.0);
+        let (words, rest) = rest.as_chunks::<4>();
+        for word in words {
+            sum += u128::from(u32::from_ne_bytes(*word));
+        }
+        let (words, rest) = rest.as_chunks::<2>();
+        for word in words {
+            sum += u128::from(u16::from_ne_bytes(*word));
+        }
+        if let [last] = rest {
+            sum += u128::from(u16::from_ne_bytes([*last, 0]));
+        }
+        Sum(around(sum))
     }
 
     /// Adds one word.
     #[inline]
     #[must_use]
     pub fn add_u16(self, word: u16) -> Sum {
-        Sum(self.0 + u64::from(word))
+        self.add_words([word.into()])
     }
 
     /// Adds two words.
     #[inline]
     #[must_use]
     pub fn add_u32(self, words: u32) -> Sum {
-        Sum(self.0 + u64::from(words >> 16) + u64::from(words & 0xffff))
+        self.add_words([words])
+    }
+
+    /// Adds two words each.
+    #[inline]
+    #[must_use]
+    pub fn add_words<const N: usize>(self, words: [u32; N]) -> Sum {
+        // There are far too few of them for a carry.
+        let sum: u64 = words.iter().map(|word| u64::from(word.to_be())).sum();
+        Sum(around(u128::from(self.0) + u128::from(sum)))
     }
 
     /// The folded sum. Over data with its checksum in place it is 0xffff.
     #[inline]
     pub fn fold(self) -> u16 {
-        fold(self.0)
+        // Each half is added to the other: the upper then has the carry of the lower.
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        let sum = (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16;
+        u16::from_be(sum)
     }
 
     /// The checksum: the complement of the folded sum.
@@ -58,14 +88,12 @@ impl Sum {
     }
 }
 
+/// Adds the carries in the upper half to the lower.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits before")]
-fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum as u16
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+fn around(sum: u128) -> u64 {
+    let (sum, carry) = (sum as u64).overflowing_add((sum >> 64) as u64);
+    sum + u64::from(carry)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! IPv4 headers (RFC 791, RFC 6864).
 
 use super::checksum::Sum;
-use super::{Malformed, ipv4_at, put_u16, u16_at};
+use super::{Malformed, ipv4_at, put_words, u16_at};
 use std::net::Ipv4Addr;
 
 /// Bytes of a header without options.
@@ -81,23 +81,17 @@ impl Header {
     /// its identification says nothing and is 0 (RFC 6864 section 4.1).
     #[inline]
     pub fn emit(&self, packet: &mut [u8]) {
-        let header = &mut packet[..HEADER_LEN];
-        header[0] = 0x45;
-        header[1] = self.tos;
-        put_u16(
-            header,
-            2,
-            u16::try_from(HEADER_LEN + self.payload_len).unwrap_or(u16::MAX),
-        );
-        put_u16(header, 4, 0);
-        put_u16(header, 6, DONT_FRAGMENT);
-        header[8] = self.ttl;
-        header[9] = self.protocol;
-        put_u16(header, 10, 0);
-        header[12..16].copy_from_slice(&self.source.octets());
-        header[16..20].copy_from_slice(&self.destination.octets());
-        let checksum = Sum::default().add_bytes(header).complement();
-        put_u16(header, 10, checksum);
+        let total_len = u16::try_from(HEADER_LEN + self.payload_len).unwrap_or(u16::MAX);
+        let [tos, ttl, protocol] = [self.tos, self.ttl, self.protocol].map(u32::from);
+        let mut words = [
+            0x45 << 24 | tos << 16 | u32::from(total_len),
+            DONT_FRAGMENT.into(),
+            ttl << 24 | protocol << 16,
+            self.source.into(),
+            self.destination.into(),
+        ];
+        words[2] |= u32::from(Sum::default().add_words(words).complement());
+        put_words(&mut packet[..HEADER_LEN], words);
     }
 }
 
@@ -127,16 +121,18 @@ fn check_options(mut bytes: &[u8]) -> Result<(), Malformed> {
 /// The pseudo-header's part of a TCP checksum (RFC 9293 section 3.1).
 #[inline]
 pub fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, len: usize) -> Sum {
-    Sum::default()
-        .add_u32(source.into())
-        .add_u32(destination.into())
-        .add_u16(u16::from(protocol))
-        .add_u16(u16::try_from(len).unwrap_or(u16::MAX))
+    Sum::default().add_words([
+        source.into(),
+        destination.into(),
+        protocol.into(),
+        u16::try_from(len).unwrap_or(u16::MAX).into(),
+    ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::put_u16;
     use proptest::prelude::*;
 
     fn packet(payload: &[u8]) -> Vec<u8> {

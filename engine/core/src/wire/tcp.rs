@@ -1,8 +1,9 @@
 //! TCP headers and options (RFC 9293 section 3.1 and 3.2, RFC 7323, RFC 2018).
 
+use super::checksum::Sum;
 use super::fast_open::FastOpenCookie;
 use super::ip::{PROTOCOL_TCP, pseudo_header};
-use super::{ChecksumPolicy, Malformed, put_u16, put_u32, u16_at, u32_at};
+use super::{ChecksumPolicy, Malformed, put_words, u16_at, u32_at};
 use crate::seq::Seq;
 use std::fmt;
 use std::net::IpAddr;
@@ -187,19 +188,31 @@ mod kind {
     pub(super) const TIMESTAMPS: u8 = 8;
 }
 
+/// What nearly all segments carry: timestamps alone, as RFC 7323 appendix A aligns
+/// them.
+const ALIGNED: u32 = u32::from_be_bytes([kind::NOP, kind::NOP, kind::TIMESTAMPS, 10]);
+const ALIGNED_LEN: usize = 12;
+
 impl Options {
     /// Reads options at any alignment. Unknown ones are passed over by their
     /// length; known ones of another length than theirs are as unknown.
     /// RFC 9293 section 3.1: MUST-4, MUST-5, MUST-6, MUST-64 and MUST-68.
-    fn parse(mut bytes: &[u8]) -> Result<Options, Malformed> {
-        let mut options = Options::default();
-        // What nearly all segments carry, as RFC 7323 appendix A aligns it.
-        if let [kind::NOP, kind::NOP, kind::TIMESTAMPS, 10, value @ ..] = bytes
-            && value.len() == 8
-        {
-            options.take(kind::TIMESTAMPS, value);
-            return Ok(options);
+    #[inline]
+    fn parse(bytes: &[u8]) -> Result<Options, Malformed> {
+        if bytes.len() == ALIGNED_LEN && u32_at(bytes, 0) == ALIGNED {
+            return Ok(Options {
+                timestamps: Some(Timestamps {
+                    value: u32_at(bytes, 4),
+                    echo: u32_at(bytes, 8),
+                }),
+                ..Options::default()
+            });
         }
+        Options::parse_any(bytes)
+    }
+
+    fn parse_any(mut bytes: &[u8]) -> Result<Options, Malformed> {
+        let mut options = Options::default();
         while let [kind, rest @ ..] = bytes {
             match *kind {
                 kind::END => break,
@@ -388,6 +401,18 @@ impl Header {
         destination: impl Into<IpAddr>,
         policy: ChecksumPolicy,
     ) -> Result<(Header, &[u8]), Malformed> {
+        let (source, destination) = (source.into(), destination.into());
+        let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
+        Header::parse_with(segment, pseudo, policy)
+    }
+
+    /// The same, with the sum of the pseudo-header.
+    #[inline]
+    pub fn parse_with(
+        segment: &[u8],
+        pseudo: Sum,
+        policy: ChecksumPolicy,
+    ) -> Result<(Header, &[u8]), Malformed> {
         let (fixed, rest) = segment
             .split_first_chunk::<HEADER_LEN>()
             .ok_or(Malformed::Truncated)?;
@@ -396,11 +421,10 @@ impl Header {
             .checked_sub(HEADER_LEN)
             .and_then(|len| rest.split_at_checked(len))
             .ok_or(Malformed::HeaderLength)?;
-        let (source, destination) = (source.into(), destination.into());
-        let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
+        let is_whole = pseudo.add_bytes(segment).fold() == 0xffff;
         let is_partial =
-            policy == ChecksumPolicy::AcceptPartial && u16_at(fixed, 16) == pseudo.fold();
-        if !is_partial && pseudo.add_bytes(segment).fold() != 0xffff {
+            || policy == ChecksumPolicy::AcceptPartial && u16_at(fixed, 16) == pseudo.fold();
+        if !is_whole && !is_partial() {
             return Err(Malformed::Checksum);
         }
         let header = Header {
@@ -432,31 +456,42 @@ impl Header {
         source: impl Into<IpAddr>,
         destination: impl Into<IpAddr>,
     ) {
-        let len = self.len();
-        let (header, _) = segment.split_at_mut(len);
-        let (fixed, options) = header.split_at_mut(HEADER_LEN);
-        put_u16(fixed, 0, self.source_port);
-        put_u16(fixed, 2, self.destination_port);
-        put_u32(fixed, 4, self.seq.0);
-        put_u32(fixed, 8, self.ack.0);
-        fixed[12] = u8::try_from(len / 4).unwrap_or(0) << 4;
-        fixed[13] = self.flags.0;
-        put_u16(fixed, 14, self.window);
-        put_u16(fixed, 16, 0);
-        put_u16(fixed, 18, self.urgent);
-        self.options.emit(options);
         let (source, destination) = (source.into(), destination.into());
+        let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
+        let len = self.len();
+        let (fixed, rest) = segment.split_at_mut(HEADER_LEN);
+        let offset = u32::try_from(len / 4).unwrap_or(0);
+        let mut words = [
+            u32::from(self.source_port) << 16 | u32::from(self.destination_port),
+            self.seq.0,
+            self.ack.0,
+            offset << 28 | u32::from(self.flags.0) << 16 | u32::from(self.window),
+            self.urgent.into(),
+        ];
+        let (options, data) = rest.split_at_mut(len - HEADER_LEN);
+        let sum = match self.options.timestamps {
+            // What was written in narrow words a moment ago is better not read in wide ones.
+            Some(timestamps) if options.len() == ALIGNED_LEN && !self.options.sack_permitted => {
+                let words = [ALIGNED, timestamps.value, timestamps.echo];
+                put_words(options, words);
+                pseudo.add_words(words)
+            }
+            _ => {
+                self.options.emit(options);
+                pseudo.add_bytes(options)
+            }
+        };
         // RFC 9293 section 3.1, MUST-2: always a whole one.
-        let checksum = pseudo_header(source, destination, PROTOCOL_TCP, segment.len())
-            .add_bytes(segment)
-            .complement();
-        put_u16(segment, 16, checksum);
+        let checksum = sum.add_words(words).add_bytes(data).complement();
+        words[4] |= u32::from(checksum) << 16;
+        put_words(fixed, words);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::put_u16;
     use proptest::prelude::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
