@@ -12,7 +12,7 @@ use crate::time::Instant;
 
 /// Makes shards siblings: each has a queue, or several, of one device, and what
 /// arrives at another than its flow's is handed over. They may then go to threads
-/// of their own, where each must be stepped until all are done.
+/// of their own, where each must be stepped until all are done. One alone has none.
 ///
 /// # Panics
 /// When they differ in seed, addresses or VLAN: a flow must have one name in all.
@@ -22,6 +22,9 @@ pub fn join<D: Driver, A: App>(shards: &mut [Shard<D, A>]) {
             pair[0].stack.may_join(&pair[1].stack),
             "shards of one host have one seed and the same addresses"
         );
+    }
+    if shards.len() < 2 {
+        return;
     }
     let siblings = Siblings::of(shards.iter().map(|shard| shard.stack.flows()));
     for (shard, siblings) in shards.iter_mut().zip(siblings) {

@@ -75,7 +75,7 @@ pub(crate) struct Siblings {
 }
 
 impl Siblings {
-    /// The views of shards with these flows, in the same order.
+    /// The views of shards with these flows, two or more, in the same order.
     pub(crate) fn of(tables: impl Iterator<Item = FlowReader>) -> Vec<Siblings> {
         let member = |flows| Member {
             flows,
@@ -96,7 +96,7 @@ impl Siblings {
 
     /// This shard is the only one.
     pub(crate) fn are_none(&self) -> bool {
-        self.members.len() < 2
+        self.members.is_empty()
     }
 
     /// The next of those not asked yet that may have the flow with this hash.
