@@ -7,7 +7,8 @@
 //! ```text
 //!                +------------------- one process ---------------------+
 //!                |  Shard (ringmill-core)     clock::Clock -> Instant  |
-//!                |    | Driver::rx, Driver::tx                         |
+//!                |    | Driver::rx, Driver::tx  one or several shards, |
+//!                |    |                         a thread each          |
 //!                |  xdp::XdpDriver            affinity: thread -> core |
 //!                +----|------------------------------------------------+
 //!                     | rings in shared memory (UMEM)

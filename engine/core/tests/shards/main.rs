@@ -6,7 +6,7 @@
 
 mod hosts;
 
-use hosts::{CLIENT_MAC, ENDS, Host, SERVER_MAC, STEP, Wire, config, load, responders};
+use hosts::{CLIENT_MAC, ENDS, Host, SERVER_MAC, STEP, Wire, carry, config, load, responders};
 use ringmill_core::app::App;
 use ringmill_core::app::http::Http;
 use ringmill_core::app::load::{CloseMode, Load};
@@ -229,6 +229,45 @@ impl Once {
         let options = SocketOptions::default();
         sockets.connect(target, 0, options).unwrap();
     }
+}
+
+/// Who repeats a segment to another queue faster than its owner looks fills what may
+/// wait, and no more; the connection goes on.
+#[test]
+fn a_full_queue_of_strays_drops_and_counts() {
+    const WAITING: u64 = 2_048;
+    let [server, client] = ENDS[0];
+    let mut server = Host::new(&config(SERVER_MAC, server), responders(2));
+    let mut client = Host::new(&config(CLIENT_MAC, client), [Once::default()]);
+    let now = Instant::ZERO;
+    for shard in &mut server.shards {
+        shard.with_app(now, |http, sockets| http.start(sockets).unwrap());
+    }
+    client.shards[0].with_app(now, Once::connect);
+    let mut last = Vec::new();
+    let mut wire = |count: usize, _: usize, bytes: &[u8]| {
+        if count == 2 {
+            last = bytes.to_vec();
+        }
+        Some(count - 1)
+    };
+    for _ in 0..12 {
+        client.step(now);
+        server.step(now);
+        carry(&mut client, &mut server, &mut wire);
+    }
+    let established = |host: &Host<Http>| host.shards[1].gauges().of(State::Established);
+    assert_eq!(established(&server), 1);
+    for _ in 0..WAITING + 100 {
+        server.arrive(0, &last);
+        server.shards[0].step(now);
+    }
+    let stats = server.shards[0].stats();
+    assert_eq!(stats.tcp.strays_out, WAITING);
+    assert_eq!(stats.drops.of(DropReason::StrayQueueFull), 100);
+    while server.step(now) {}
+    assert_eq!(server.shards[1].stats().tcp.strays_in, WAITING);
+    assert_eq!(established(&server), 1);
 }
 
 /// An ICMP error that quotes what another shard has sent: the port is unreachable.
