@@ -23,10 +23,6 @@ const REASONS: &[(&str, &str)] = &[
         "asks for PRR after a mark, where RFC 3168 section 6.1.2 lowers the window at once",
     ),
     (
-        "slow_start/slow-start-after-win-update",
-        "asks for window probes without data, where RFC 9293 section 3.8.6.1 has an octet of it",
-    ),
-    (
         "fastopen/client/cookie-req-timeout",
         "asks a server at once again that did not answer, which RFC 7413 section 4.1.3.1 leaves alone",
     ),

@@ -311,6 +311,10 @@ pub struct TcpConfig {
     /// the round trip of a local link is less than a busy peer's turn of the
     /// processor, and every probe then sends again what has arrived.
     pub tail_probe_min: Duration,
+    /// A probe of a closed window carries an octet of the data that waits (RFC 9293
+    /// section 3.8.6.1). Without, it is empty, at SND.UNA - 1: as Linux has it, nothing
+    /// has to be sent again where the window stays closed.
+    pub zero_window_probe_data: bool,
     /// CUBIC lowers its window to a share of itself, which RFC 9438 section 4.6 lets
     /// who keeps a window from growing that is not in use; else to a share of what is
     /// in flight.
@@ -372,6 +376,7 @@ impl Default for TcpConfig {
             option_order: OptionOrder::Linux,
             rto: RtoBounds::default(),
             tail_probe_min: Duration::from_millis(10),
+            zero_window_probe_data: true,
             cubic_from_cwnd: false,
             delayed_ack: Duration::from_millis(40),
             quick_acks: 0,

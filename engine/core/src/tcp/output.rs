@@ -40,6 +40,8 @@ enum Kind {
     Again(u64),
     /// A window probe.
     Probe,
+    /// A window probe without data.
+    EmptyProbe,
     /// Nothing but the acknowledgment.
     Ack,
 }
@@ -181,9 +183,7 @@ impl Shared {
             return self.plan_opening(now, tcb);
         }
         if tcb.is(TcbFlags::PROBE_DUE) {
-            let usable = tcb.snd_wnd.clamp(1, u32::from(tcb.mss));
-            let len = self.within_record(tcb, tcb.snd_una, tcb.send_queued.min(usable));
-            return Some(self.plan_data(tcb, tcb.snd_una, len, Kind::Probe));
+            return Some(self.plan_window_probe(tcb));
         }
         self.plan_repair(tcb)
             .or_else(|| self.plan_new(now, tcb))
@@ -198,6 +198,22 @@ impl Shared {
             return self.plan_ack(tcb);
         }
         self.plan_again(tcb).or_else(|| self.plan_tail_probe(tcb))
+    }
+
+    /// What asks a peer for its window: what the window has room for, or where it is
+    /// closed an octet, or nothing, below what the peer awaits.
+    fn plan_window_probe(&self, tcb: &Tcb) -> Plan {
+        if tcb.snd_wnd == 0 && !self.config.zero_window_probe_data {
+            return Plan {
+                seq: tcb.snd_una.back(1),
+                flags: Flags::ACK,
+                len: 0,
+                kind: Kind::EmptyProbe,
+            };
+        }
+        let usable = tcb.snd_wnd.clamp(1, u32::from(tcb.mss));
+        let len = self.within_record(tcb, tcb.snd_una, tcb.send_queued.min(usable));
+        self.plan_data(tcb, tcb.snd_una, len, Kind::Probe)
     }
 
     fn plan_ack(&self, tcb: &Tcb) -> Option<Plan> {
@@ -409,7 +425,8 @@ impl Shared {
     /// The planned segment has left.
     fn sent(&mut self, now: Instant, tcb: &mut Tcb, plan: &Plan) {
         self.stats.segments_out += 1;
-        if plan.flags.contains(Flags::ACK) {
+        // An empty probe is dropped before its ACK field is read.
+        if plan.flags.contains(Flags::ACK) && plan.kind != Kind::EmptyProbe {
             tcb.unset(TcbFlags::ACK_NOW);
             tcb.unset(TcbFlags::ACK_DELAYED);
         }
@@ -423,7 +440,7 @@ impl Shared {
                 tcb.unset(TcbFlags::SYN_DUE);
                 Self::note_syn_data(tcb, plan.len);
             }
-            Kind::Probe => {
+            Kind::Probe | Kind::EmptyProbe => {
                 tcb.unset(TcbFlags::PROBE_DUE);
                 self.stats.window_probes += 1;
             }
@@ -457,7 +474,7 @@ impl Shared {
             _ if !tcb.timer.is_of_flight() => self.restart_timer(now, tcb),
             Kind::New => self.note_departure(now, tcb, false),
             Kind::Again(_) => self.note_departure(now, tcb, true),
-            Kind::Syn | Kind::Ack => {}
+            Kind::Syn | Kind::Ack | Kind::EmptyProbe => {}
         }
     }
 

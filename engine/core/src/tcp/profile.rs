@@ -61,6 +61,8 @@ impl Profile {
                 },
                 // TCP_TIMEOUT_MIN
                 tail_probe_min: Duration::from_millis(2),
+                // tcp_xmit_probe_skb
+                zero_window_probe_data: false,
                 cubic_from_cwnd: true,
                 slow_start_limit: u32::MAX,
                 ..ringmill

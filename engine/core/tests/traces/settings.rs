@@ -4,7 +4,7 @@
 use crate::peer::{PORT, Peer, seg};
 use ringmill_core::sockets::{SocketOption, SocketOptions};
 use ringmill_core::stack::Config;
-use ringmill_core::tcp::Algorithm;
+use ringmill_core::tcp::{Algorithm, Profile};
 use ringmill_core::time::Duration;
 
 const MSS: u32 = 1_460;
@@ -132,4 +132,49 @@ fn congestion_control_is_a_connections_own() {
     let id = peer.id();
     let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
     assert_eq!(info.ssthresh, Some(5));
+}
+
+/// RFC 9293 section 3.8.6.1: a probe of a closed window is an octet of what waits. Linux's
+/// is empty, at SND.UNA - 1, and says nothing that a peer would take note of: what is to
+/// be acknowledged still is.
+#[test]
+fn a_closed_window_is_probed_with_data_or_without() {
+    for (profile, probe_seq, probe_len) in [(Profile::Ringmill, 1, 1), (Profile::Linux, 0, 0)] {
+        let mut peer = established(|config| {
+            let profiled = profile.config();
+            config.tcp.zero_window_probe_data = profiled.zero_window_probe_data;
+        });
+        peer.engine_sends(b"sent");
+        peer.expects(seg("A").seq(1).ack(1).data(b"sent"));
+        peer.sends(seg("A").seq(1).ack(5).win(0));
+        peer.engine_sends(b"waits");
+        peer.expects_nothing();
+        for n in 1..=3 {
+            peer.wait_ms(200 << n);
+            let probe = seg("A").seq(4 + probe_seq).ack(1);
+            peer.expects(probe.data(&b"waits"[..probe_len]));
+            peer.expects_nothing();
+            assert_eq!(peer.stats().tcp.window_probes, n);
+            peer.sends(seg("A").seq(1).ack(5).win(0));
+        }
+        peer.sends(seg("A").seq(1).ack(5).win(1_000));
+        peer.expects(seg("A").seq(5).ack(1).data(b"waits"));
+        peer.sends(seg("A").seq(1).ack(10));
+        peer.expects_nothing();
+    }
+}
+
+/// An acknowledgment that is due when an empty probe is leaves beside it.
+#[test]
+fn an_empty_window_probe_takes_no_acknowledgment_along() {
+    let mut peer = established(|config| config.tcp.zero_window_probe_data = false);
+    peer.sends(seg("A").seq(1).ack(1).win(0));
+    peer.engine_sends(b"waits");
+    peer.expects_nothing();
+    peer.wait_ms(190);
+    peer.sends(seg("A").seq(1).ack(1).win(0).data(b"x"));
+    peer.wait_ms(20);
+    peer.expects(seg("A").seq(0).ack(2));
+    peer.wait_ms(40);
+    peer.expects(seg("A").seq(1).ack(2));
 }
