@@ -404,6 +404,11 @@ impl Shared {
             // (RFC 9293 section 3.8.6.1, MUST-37).
             tcb.backoff = tcb.backoff.min(ANSWERED_BACKOFF);
             if opened {
+                if tcb.backoff > 0 && self.config.restart_after_idle {
+                    // Nothing but probes left for a timeout and longer, which is idle
+                    // too (RFC 5681 section 4.1).
+                    tcb.congestion.on_idle(self.initial_window(tcb.mss));
+                }
                 tcb.disarm(cx.now);
                 tcb.backoff = 0;
                 if self.warm(tcb).flight.retract_probe() {

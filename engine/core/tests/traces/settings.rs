@@ -52,6 +52,31 @@ fn a_connection_that_rested_starts_again_only_where_it_is_to() {
     }
 }
 
+/// The same where it was the peer's window that kept it from sending: probes do not
+/// show what the path holds.
+#[test]
+fn a_connection_whose_window_was_closed_starts_again_where_it_is_to() {
+    for (restarts, wait_ms, expected) in [(true, 300, 10), (true, 150, 20), (false, 300, 20)] {
+        for with_data in [true, false] {
+            let mut peer = established(|config| {
+                config.tcp.restart_after_idle = restarts;
+                config.tcp.zero_window_probe_data = with_data;
+            });
+            assert_eq!(leave(&mut peer, 10), 10);
+            for n in 1..5 {
+                acknowledges(&mut peer, 2 * n);
+            }
+            peer.sends(seg("A").seq(1).ack(1 + 10 * MSS).win(0));
+            assert_eq!(leave(&mut peer, 30), 0);
+            peer.wait_ms(wait_ms);
+            assert_eq!(peer.takes_all().len(), usize::from(wait_ms > 200));
+            acknowledges(&mut peer, 10);
+            let left = peer.takes_all().len();
+            assert_eq!(left, expected, "{restarts} {wait_ms} {with_data}");
+        }
+    }
+}
+
 /// L of RFC 9406 section 4.2: what one acknowledgment of ten segments adds.
 #[test]
 fn one_acknowledgment_adds_no_more_segments_than_the_limit() {
