@@ -33,6 +33,7 @@ mod listing;
 mod lone;
 mod options;
 mod output;
+mod predict;
 mod probing;
 mod profile;
 mod prr;

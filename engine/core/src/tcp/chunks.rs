@@ -50,16 +50,6 @@ impl Content {
         matches!(self, Content::Frame(frame) if !frame.is_copied())
     }
 
-    /// Takes what it is, and leaves nothing.
-    fn take(&mut self) -> Content {
-        const NOTHING: Content = Content::Source {
-            source: SourceId(0),
-            offset: 0,
-            len: 0,
-        };
-        std::mem::replace(self, NOTHING)
-    }
-
     /// Cuts `count` bytes off the front.
     fn skip(&mut self, count: u64) {
         match self {
@@ -256,21 +246,12 @@ impl Chunks {
     }
 
     fn release_front(&mut self, list: &mut List, pool: &mut FramePool) {
-        let head = self.next(list.0);
-        let Some(chunk) = self.slab.get_mut(head) else {
-            return;
-        };
-        let next = chunk.next;
-        // The frame alone is moved: a chunk is large.
-        if let Content::Frame(frame) = chunk.content.take() {
-            self.frames_held -= usize::from(!frame.is_copied());
+        if let Some(Chunk {
+            content: Content::Frame(frame),
+            ..
+        }) = self.pop_front(list)
+        {
             pool.free(frame);
-        }
-        self.slab.remove(head);
-        if head == list.0 {
-            *list = List::EMPTY;
-        } else {
-            self.link(list.0, next);
         }
     }
 

@@ -39,7 +39,7 @@ impl Segment {
 
 /// What becomes of a connection after a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Stays,
     TimeWait,
     Ends(Closed),
@@ -227,6 +227,9 @@ impl Shared {
         segment: &Segment,
         frame: &mut Option<Frame>,
     ) -> Step<Verdict> {
+        if tcb.is_predicted(segment) {
+            return self.take_predicted(cx, index, tcb, segment, frame);
+        }
         if self.is_early_syn_again(index, tcb, &segment.header) {
             return Err(DropReason::Duplicate);
         }
@@ -288,7 +291,7 @@ impl Shared {
     /// TS.Recent, from the segment that holds Last.ACK.sent (RFC 7323 section 4.3),
     /// and only once its ACK field was found good: who guesses a sequence number
     /// in the window can't have the peer's own segments refused by PAWS.
-    fn keep_timestamp(now: Instant, tcb: &mut Tcb, segment: &Segment) {
+    pub(super) fn keep_timestamp(now: Instant, tcb: &mut Tcb, segment: &Segment) {
         if let Some(timestamps) = segment.header.options.timestamps
             && tcb.is(TcbFlags::TIMESTAMPS)
             && segment.header.seq.precedes_or_is(tcb.last_ack_sent)
@@ -326,9 +329,7 @@ impl Shared {
     fn check_ack(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, segment: &Segment) -> Step {
         let Header {
             flags,
-            seq,
             ack,
-            window,
             options,
             ..
         } = segment.header;
@@ -355,22 +356,37 @@ impl Shared {
             self.challenge(cx, tcb);
             return Err(DropReason::BadAck);
         }
+        self.take_echo(tcb, segment);
+        self.take_ack_and_window(cx, index, tcb, segment);
+        Ok(())
+    }
+
+    /// An acceptable ACK field, and the window beside it.
+    pub(super) fn take_ack_and_window(
+        &mut self,
+        cx: &mut Cx,
+        index: u32,
+        tcb: &mut Tcb,
+        segment: &Segment,
+    ) {
+        let Header {
+            seq, ack, window, ..
+        } = segment.header;
         // RFC 9293 asks for the order of SEG.SEQ alone (SND.WL1). A segment that is
         // sent again has an old one, and the window from its time: with the
         // acknowledgment of that time, which is the newest where it advances
         // SND.UNA. Else the old window would move on with SND.UNA, past the edge
         // that the peer offers. As Linux does it (tcp_may_update_window).
         let is_newest = ack.follows(tcb.snd_una) || tcb.snd_wl1.precedes_or_is(seq);
-        self.take_echo(tcb, segment);
         self.take_ack(cx, index, tcb, segment);
         let window = u32::from(window) << tcb.snd_scale();
         if ack.follows_or_is(tcb.snd_una) && is_newest {
             self.update_window(cx, index, tcb, seq, window);
         }
-        Ok(())
     }
 
     /// SND.UNA advances to `ack`: by how many bytes.
+    #[inline]
     pub(crate) fn advance(&mut self, cx: &mut Cx, index: u32, tcb: &mut Tcb, ack: Seq) -> u32 {
         let acked = ack.bytes_since(tcb.snd_una);
         let data = acked.min(tcb.send_queued);

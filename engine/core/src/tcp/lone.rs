@@ -16,7 +16,7 @@
 
 use super::Segment;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::Shared;
 use super::cold::Cold;

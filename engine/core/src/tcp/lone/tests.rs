@@ -1,6 +1,6 @@
-//! That a segment is lone must not show: here the same conversations are held by
-//! connections that put every segment into a scoreboard, and every frame of both ends
-//! must be the same, and leave at the same time.
+//! That a segment is lone, or was predicted, must not show: here the same conversations
+//! are held by connections that put every segment into a scoreboard and check every one
+//! in full, and every frame of both ends must be the same, and leave at the same time.
 
 use crate::app::App;
 use crate::driver::link::Link;
@@ -19,8 +19,8 @@ use std::cell::Cell;
 use std::net::Ipv4Addr;
 
 thread_local! {
-    /// No segment is lone on this thread.
-    pub(super) static IS_OFF: Cell<bool> = const { Cell::new(false) };
+    /// No segment is lone on this thread, and none is predicted.
+    pub(in crate::tcp) static IS_OFF: Cell<bool> = const { Cell::new(false) };
 }
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
@@ -182,7 +182,7 @@ impl Conversation {
 }
 
 #[test]
-fn that_a_segment_is_lone_does_not_show_on_the_wire() {
+fn that_a_segment_is_lone_or_predicted_does_not_show_on_the_wire() {
     let (mut said, mut retransmits) = (0, 0);
     for seed in 0..400 {
         let (with, without) = (
