@@ -40,7 +40,9 @@ struct Half {
     is_over: bool,
     /// The peer has acknowledged its SYN.
     is_chosen: bool,
-    /// Its first number may be used by another connection with the same SYN.
+    /// A segment that may complete its handshake has reached it; and another, so its
+    /// first number may be used by another connection with the same SYN.
+    is_answered: bool,
     may_begin_again: bool,
 }
 
@@ -63,6 +65,7 @@ impl Half {
             offered,
             is_over: false,
             is_chosen: false,
+            is_answered: false,
             may_begin_again: false,
         }
     }
@@ -97,6 +100,8 @@ pub(crate) struct Observer {
     other_answers: HashMap<Flow, Vec<Half>>,
     /// The Fast Open cookies that a client was given by a server.
     cookies: HashMap<(IpAddr, IpAddr), Vec<FastOpenCookie>>,
+    /// Numbers of forged SYNs.
+    forged_syns: HashMap<Flow, Vec<Seq>>,
 }
 
 /// The window edge that a segment offers.
@@ -128,6 +133,9 @@ impl Observer {
                     half.is_over = true;
                 }
             }
+            return Ok(());
+        }
+        if self.is_stray(seen) {
             return Ok(());
         }
         let peer = flow.back();
@@ -236,10 +244,27 @@ impl Observer {
         };
         if let Some(half) = self.halves.get_mut(&flow.back())
             && (header.seq, header.ack) == (first, half.iss + 1)
-            && half.acked.is_some_and(|acked| acked.follows(first))
         {
-            half.may_begin_again = true;
+            half.may_begin_again = half.is_answered;
+            half.is_answered = true;
         }
+    }
+
+    /// A forged segment is about to reach its host. To one that has just let go of the
+    /// connection, though none can see it yet, a SYN begins another.
+    pub(crate) fn forged(&mut self, seen: &Seen) {
+        if seen.header.flags == Flags::SYN {
+            let forged = self.forged_syns.entry(seen.flow).or_default();
+            forged.push(seen.header.seq);
+        }
+    }
+
+    /// It answers a forged SYN: nobody's connection.
+    fn is_stray(&self, seen: &Seen) -> bool {
+        let answers = Flags::SYN | Flags::ACK;
+        let forged = self.forged_syns.get(&seen.flow.back());
+        seen.header.flags.contains(answers)
+            && forged.is_some_and(|forged| forged.iter().any(|seq| *seq + 1 == seen.header.ack))
     }
 
     /// Where to aim at the receiver of `flow`: none unless it has acknowledged data,
@@ -262,7 +287,8 @@ impl Observer {
     /// A segment has reached its host, which will act on it.
     pub(crate) fn delivered(&mut self, seen: &Seen) {
         let Seen { flow, header, .. } = seen;
-        if header.flags.contains(Flags::RST) || !header.flags.contains(Flags::ACK) {
+        let is_over = header.flags.contains(Flags::RST);
+        if is_over || !header.flags.contains(Flags::ACK) || self.is_stray(seen) {
             return;
         }
         let Some(sender) = self.halves.get(flow) else {
@@ -523,9 +549,24 @@ mod tests {
         let later = segment(true, Flags::ACK, 501, 1, &data);
         let again = segment(false, Flags::ACK, 1, 501, &[]);
         observer.may_open_again(&later);
-        assert!(observer.sent(&again).is_err());
+        observer.may_open_again(&first);
+        assert!(observer.sent(&again).is_err(), "it has come once");
         observer.may_open_again(&first);
         assert_eq!(observer.sent(&again), Ok(()));
+    }
+
+    /// An answer to a forged SYN says nothing of the connection in whose name it came.
+    #[test]
+    fn what_a_forged_syn_opens_is_no_connection() {
+        let mut observer = observer();
+        let syn_ack = segment(false, Flags::SYN | Flags::ACK, 7_000, 40_001, &[]);
+        assert!(observer.sent(&syn_ack).is_err());
+        let mut observer = self::observer();
+        observer.forged(&segment(true, Flags::SYN, 40_000, 0, &[]));
+        assert_eq!(observer.sent(&syn_ack), Ok(()));
+        observer.delivered(&syn_ack);
+        let data = segment(true, Flags::ACK, 2_001, 1, &[b'x'; 1_000]);
+        assert_eq!(observer.sent(&data), Ok(()));
     }
 
     #[test]

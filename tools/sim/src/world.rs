@@ -188,6 +188,9 @@ impl<'a, W: Watcher> World<'a, W> {
             let machine = &mut self.machines[host];
             machine.shard.driver_mut().arrive(bytes);
             if let Some(forged) = forged {
+                if let Some(seen) = Seen::parse(&forged) {
+                    self.observer.forged(&seen);
+                }
                 self.watcher.delivered(self.now, host, &forged);
                 machine.shard.driver_mut().arrive(forged);
             }
