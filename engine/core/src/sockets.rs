@@ -19,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use crate::tcp::{
-    Closed, ConnectError, ConnectionId, Ending, Info, ListenError, ListenerId, OptionError, Repair,
-    SocketOption, SocketOptions, SoftError, SourceId,
+    Closed, ConnectError, ConnectionId, Ending, HeldUp, Info, ListenError, ListenerId, OptionError,
+    Repair, SocketOption, SocketOptions, SoftError, SourceId,
 };
 
 /// Why a call on a connection was refused.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Bytes that Linux has by now, and some for what it adds.
 const LEN: usize = 512;
+/// Where tcpi_busy_time, tcpi_rwnd_limited and tcpi_sndbuf_limited are.
+const BUSY_AT: usize = 168;
 /// Where tcpi_reord_seen is.
 const REORD_SEEN_AT: usize = 220;
 /// Linux's slow start threshold before there is one.
@@ -59,6 +61,11 @@ pub(crate) fn encode(info: &Info) -> Vec<u8> {
         bytes.extend(word.to_ne_bytes());
     }
     bytes.resize(LEN, 0);
+    let held_up = info.held_up;
+    let times = [held_up.busy, held_up.window, held_up.buffer];
+    for (place, time) in bytes[BUSY_AT..].chunks_exact_mut(8).zip(times) {
+        place.copy_from_slice(&u64::from(micros(time)).to_ne_bytes());
+    }
     bytes[REORD_SEEN_AT..][..4].copy_from_slice(&info.reorderings.to_ne_bytes());
     bytes
 }

@@ -39,14 +39,7 @@ const REASONS: &[(&str, &str)] = &[
     // What the engine has not.
     ("epoll/epoll_out_edge", SEND_BUFFER),
     ("notsent_lowat/", SEND_BUFFER),
-    (
-        "tcp_info/tcp-info-rwnd-limited",
-        "the engine keeps no account of the time that a connection was held up",
-    ),
-    (
-        "tcp_info/tcp-info-sndbuf-limited",
-        "the engine keeps no account of the time that a connection was held up",
-    ),
+    ("tcp_info/tcp-info-sndbuf-limited", SEND_BUFFER),
     (
         "slow_start/slow-start-fq",
         "asks for pacing, which the engine has not",

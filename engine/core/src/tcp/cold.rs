@@ -9,6 +9,7 @@ use super::chunks::List;
 use super::congestion::Growth;
 use super::fast_open::FastOpening;
 use super::flight::Flight;
+use super::held_up::Account;
 use super::icmp::SoftError;
 use super::probing::Search;
 use super::rack::Rack;
@@ -54,6 +55,8 @@ pub(crate) struct Cold {
     pub(crate) watch: Watch,
     /// Fast Open, until the handshake is complete.
     pub(crate) fast_open: Option<FastOpening>,
+    /// How long what held data up.
+    pub(crate) account: Account,
 }
 
 impl Default for Cold {
@@ -76,6 +79,7 @@ impl Default for Cold {
             quick_acks: 0,
             watch: Watch::default(),
             fast_open: None,
+            account: Account::default(),
         }
     }
 }
@@ -94,6 +98,7 @@ impl Cold {
             && self.search.is_none()
             && self.watch.is_off()
             && self.fast_open.is_none()
+            && !self.account.is_held_up()
             && self.growth.is_blank())
     }
 
@@ -114,6 +119,7 @@ impl Cold {
         self.growth = Growth::default();
         self.small = None;
         self.reassembly_hint = None;
+        self.account = Account::default();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What can be asked of a connection (TCP_INFO).
 
+use super::held_up::HeldUp;
 use super::rack::DUP_THRESH;
 use super::recovery::Mode;
 use super::state::State;
@@ -82,6 +83,8 @@ pub struct Info {
     pub rcv_wnd: u32,
     /// The receive buffer in bytes, as it was set or has grown.
     pub receive_buffer: u32,
+    /// How long there was data to send, and what held it up.
+    pub held_up: HeldUp,
 }
 
 impl Tcp {
@@ -135,6 +138,9 @@ impl Shared {
             snd_wnd: tcb.snd_wnd,
             rcv_wnd: tcb.rcv_wnd(),
             receive_buffer: self.receive_limit(tcb),
+            held_up: tcb
+                .cold()
+                .map_or(HeldUp::default(), |cold| cold.account.times(now)),
         }
     }
 }

@@ -118,6 +118,7 @@ impl Tcp {
             let Some(plan) = shared.plan(cx.now, tcb) else {
                 shared.await_room(cx.now, tcb);
                 shared.wake_writer(index, tcb);
+                shared.account(cx.now, tcb);
                 shared.schedule(cx.now, index, tcb);
                 return;
             };

@@ -125,6 +125,8 @@ impl Shared {
         }
         if tcb.has_unsent() || tcb.cold().is_some_and(|cold| cold.flight.lost() > 0) {
             self.queue_output(index, tcb);
+        } else {
+            self.account(cx.now, tcb);
         }
     }
 

@@ -17,6 +17,7 @@ mod ecn;
 mod fast_open;
 mod floods;
 mod greedy;
+mod held_up;
 mod hostile;
 mod ipv4;
 mod listing;

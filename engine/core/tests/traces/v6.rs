@@ -12,6 +12,7 @@ mod ecn;
 mod fast_open;
 mod floods;
 mod greedy;
+mod held_up;
 mod hostile;
 mod ipv6;
 mod listing;
