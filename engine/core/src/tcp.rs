@@ -367,8 +367,9 @@ impl Tcp {
             if let Some(Flow::Connection(index)) = value.map(Flow::from_value)
                 && let Some(tcb) = self.connections.get(index)
             {
-                // A word of each of its two cache lines.
+                // A word of each of its two cache lines, and its place in the wheel.
                 black_box(tcb.generation ^ tcb.ack_at.0);
+                black_box(self.shared.wheel.fires_by(index, 0));
             }
         }
     }
