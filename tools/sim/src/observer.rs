@@ -236,17 +236,18 @@ impl Observer {
 
     /// A segment has reached a host that may take it for the end of a handshake: a
     /// cookie does not tell whether it came back before, so an old first segment
-    /// opens a connection once more that is long over (RFC 4987 section 3.6).
+    /// opens a connection once more that is long over (RFC 4987 section 3.6). So does an
+    /// old SYN: it is given the same cookie.
     pub(crate) fn may_open_again(&mut self, seen: &Seen) {
         let Seen { flow, header, .. } = seen;
         let Some(first) = self.halves.get(flow).map(|sender| sender.iss + 1) else {
             return;
         };
-        if let Some(half) = self.halves.get_mut(&flow.back())
-            && (header.seq, header.ack) == (first, half.iss + 1)
-        {
-            half.may_begin_again = half.is_answered;
-            half.is_answered = true;
+        if let Some(half) = self.halves.get_mut(&flow.back()) {
+            let is_syn = header.flags.contains(Flags::SYN) && header.seq + 1 == first;
+            let is_first = (header.seq, header.ack) == (first, half.iss + 1);
+            half.may_begin_again |= half.is_answered && (is_syn || is_first);
+            half.is_answered |= is_first;
         }
     }
 
@@ -553,6 +554,13 @@ mod tests {
         assert!(observer.sent(&again).is_err(), "it has come once");
         observer.may_open_again(&first);
         assert_eq!(observer.sent(&again), Ok(()));
+
+        let syn_ack = segment(false, Flags::SYN | Flags::ACK, 0, 1, &[]);
+        let mut observer = self::observer();
+        observer.may_open_again(&first);
+        assert!(observer.sent(&syn_ack).is_err());
+        observer.may_open_again(&segment(true, Flags::SYN, 0, 0, &[]));
+        assert_eq!(observer.sent(&syn_ack), Ok(()));
     }
 
     /// An answer to a forged SYN says nothing of the connection in whose name it came.
