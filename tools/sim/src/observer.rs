@@ -102,6 +102,8 @@ pub(crate) struct Observer {
     cookies: HashMap<(IpAddr, IpAddr), Vec<FastOpenCookie>>,
     /// Numbers of forged SYNs.
     forged_syns: HashMap<Flow, Vec<Seq>>,
+    /// What acknowledges SYNs that others of the same flow have followed: from, to.
+    earlier_syns: HashMap<Flow, Vec<(Seq, Seq)>>,
 }
 
 /// The window edge that a segment offers.
@@ -210,6 +212,10 @@ impl Observer {
             }
             _ => {}
         }
+        if let Some(earlier) = self.halves.get(flow) {
+            let answers = (earlier.iss + 1, earlier.iss + 1 + earlier.syn_data);
+            self.earlier_syns.entry(*flow).or_default().push(answers);
+        }
         let half = Half::new(header, seen.data, peer.filter(|_| is_answer));
         // Both open it at a time, or it is another connection of this flow.
         let is_crossing = peer.is_some_and(|peer| peer.acked.is_none() && !peer.is_over);
@@ -260,12 +266,19 @@ impl Observer {
         }
     }
 
-    /// It answers a forged SYN: nobody's connection.
+    /// It answers a forged SYN, which is nobody's connection, or an earlier one of its
+    /// flow, whose host may have gone on to another while its RST was lost.
     fn is_stray(&self, seen: &Seen) -> bool {
-        let answers = Flags::SYN | Flags::ACK;
-        let forged = self.forged_syns.get(&seen.flow.back());
-        seen.header.flags.contains(answers)
-            && forged.is_some_and(|forged| forged.iter().any(|seq| *seq + 1 == seen.header.ack))
+        let Header { flags, ack, .. } = seen.header;
+        let asked = seen.flow.back();
+        let is_forged = |syns: &Vec<Seq>| syns.iter().any(|seq| *seq + 1 == ack);
+        let is_earlier = |syns: &Vec<(Seq, Seq)>| {
+            let mut syns = syns.iter();
+            syns.any(|(from, to)| ack.follows_or_is(*from) && ack.precedes_or_is(*to))
+        };
+        flags.contains(Flags::SYN | Flags::ACK)
+            && (self.forged_syns.get(&asked).is_some_and(is_forged)
+                || self.earlier_syns.get(&asked).is_some_and(is_earlier))
     }
 
     /// Where to aim at the receiver of `flow`: none unless it has acknowledged data,
@@ -484,6 +497,29 @@ mod tests {
             observer.delivered(&seen);
         }
         observer
+    }
+
+    /// Seed 955139: a client aborted, its RST was lost, and its port was used again at
+    /// once.
+    #[test]
+    fn an_answer_to_the_syn_before_is_of_the_connection_before() {
+        let mut observer = Observer::default();
+        let answer = Flags::SYN | Flags::ACK;
+        for seen in [
+            segment(true, Flags::SYN, 5_000, 0, &[]),
+            segment(true, Flags::RST, 5_001, 0, &[]),
+            segment(true, Flags::SYN, 100, 0, &[]),
+            segment(false, answer, 0, 5_001, &[]),
+        ] {
+            observer.sent(&seen).unwrap();
+        }
+        for ack in [102, 5_002] {
+            let wrong = segment(false, answer, 0, ack, &[]);
+            assert!(observer.sent(&wrong).is_err(), "{ack}");
+        }
+        observer
+            .sent(&segment(false, answer, 0, 5_001, &[]))
+            .unwrap();
     }
 
     #[test]
