@@ -11,8 +11,9 @@ use std::time::Duration;
 /// Bytes of bodies.
 pub const BULK: Series = Series::new("one connection, bulk", "bytes/s");
 
-/// Bytes of one response: a round trip between two of them is nothing.
-const BODY: usize = 256 << 20;
+/// Bytes of one response: next to the time that it takes a round trip is nothing, and
+/// it is made before the warm-up is over.
+const BODY: usize = 16 << 20;
 /// Slow start is over by then.
 const WARM_UP: Duration = Duration::from_millis(500);
 
