@@ -1,8 +1,8 @@
 //! The program's heap, of which large allocations ask for huge pages.
 //!
 //! The engine's tables reach over hundreds of megabytes at a million connections
-//! and are entered at random: with pages of 4 KiB nearly every look also misses the
-//! translation buffer, and walks page tables that are in no cache either. The
+//! and are entered at random: with pages of 4 KiB a look misses the
+//! translation buffer too, and walks page tables that may be in no cache either. The
 //! kernel backs memory by pages of 2 MiB where it is asked to (madvise(2); most
 //! distributions have `madvise` or `always` in
 //! `/sys/kernel/mm/transparent_hugepage/enabled`) and where it has some; memory that
