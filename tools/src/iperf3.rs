@@ -118,7 +118,7 @@ enum Stage {
     Streams,
     Running,
     Results,
-    /// The client shows its results.
+    /// The client shows its results; the next test may begin.
     Showing,
 }
 
@@ -176,6 +176,11 @@ impl Iperf3 {
             return;
         }
         let rest = bytes.split_off(COOKIE_LEN);
+        // A client that has its results is done, though the word of it may still be
+        // on its way, or lost: whoever comes next need not wait for that.
+        if let Some(Stage::Showing) = self.test.as_ref().map(|test| &test.stage) {
+            self.end(sockets);
+        }
         match &mut self.test {
             None => {
                 self.test = Some(Test {

@@ -106,7 +106,9 @@ fn iperf3_completes_both_ways() {
             let mut iperf3 = net.peer.command("iperf3");
             let output = iperf3.args([&client[..], way].concat()).output().unwrap();
             let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-            assert!(output.status.success(), "{way:?}: {report:#}");
+            // With -J it ends well even where it could not complete.
+            let completed = output.status.success() && report["error"].is_null();
+            assert!(completed, "{way:?}: {report:#}");
             let received = &report["end"]["sum_received"]["bytes"];
             let least = if is_far { 100_000 } else { 10_000_000 };
             assert!(received.as_u64().unwrap() > least, "{way:?}: {report:#}");

@@ -155,6 +155,54 @@ fn the_echo_service_returns_every_byte_and_the_end() {
     assert_clean(engine.interrupt());
 }
 
+/// A client's last byte on the control connection may be lost on the way while the
+/// next client is there already. Here it is never sent.
+#[test]
+fn an_iperf3_test_begins_once_the_last_client_has_its_results() {
+    let Some(net) = Net::new("iperf3") else {
+        return;
+    };
+    let engine = net.ringmill(&[&["serve", "iperf3", "veth0", "-q"], &ADDRESS[..]].concat());
+    let introduce = |cookie: u8| {
+        let mut stream = std::net::TcpStream::connect((ENGINE, 5201)).unwrap();
+        stream.write_all(&[cookie; 37]).unwrap();
+        stream
+    };
+    let expect = |stream: &mut std::net::TcpStream, states: &[u8]| {
+        let mut heard = vec![0; states.len()];
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, states);
+    };
+    let json = |text: &str| {
+        let length = u32::try_from(text.len()).unwrap();
+        [&length.to_be_bytes()[..], text.as_bytes()].concat()
+    };
+    net.peer
+        .within(|| {
+            let mut control = introduce(b'a');
+            expect(&mut control, &[9]); // PARAM_EXCHANGE
+            control.write_all(&json(r#"{"tcp":true}"#)).unwrap();
+            expect(&mut control, &[10]); // CREATE_STREAMS
+            let _stream = introduce(b'a');
+            expect(&mut control, &[1, 2]); // TEST_START, TEST_RUNNING
+            let mut too_early = introduce(b'b');
+            expect(&mut too_early, &[0xff]); // ACCESS_DENIED
+            control.write_all(&[4]).unwrap(); // TEST_END
+            expect(&mut control, &[13]); // EXCHANGE_RESULTS
+            control
+                .write_all(&json(r#"{"streams":[{"id":1}]}"#))
+                .unwrap();
+            let mut length = [0; 4];
+            control.read_exact(&mut length).unwrap();
+            let mut results = vec![0; u32::from_be_bytes(length) as usize];
+            control.read_exact(&mut results).unwrap();
+            expect(&mut control, &[14]); // DISPLAY_RESULTS
+            expect(&mut introduce(b'c'), &[9]); // The next test's PARAM_EXCHANGE
+        })
+        .unwrap();
+    assert_clean(engine.interrupt());
+}
+
 #[test]
 fn a_queue_that_is_taken_is_said_to_be_and_a_killed_engine_leaves_nothing() {
     let Some(net) = Net::new("taken") else { return };
