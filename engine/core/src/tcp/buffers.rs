@@ -1,7 +1,6 @@
 //! How much may be queued either way: SO_RCVBUF, SO_SNDBUF and TCP_NOTSENT_LOWAT.
 
 use super::Shared;
-use super::input::writable_below;
 use super::settings::SettingsId;
 use super::tcb::{Events, Tcb};
 
@@ -50,11 +49,22 @@ impl Shared {
     /// Tells an application that waits for it that there is room again.
     pub(crate) fn wake_writer(&mut self, index: u32, tcb: &mut Tcb) {
         if tcb.events.contains(Events::WANTS_WRITABLE)
-            && tcb.send_queued <= writable_below(self.send_buffer(tcb), tcb.mss)
+            && self.is_worth_writing(tcb)
             && self.send_room(tcb) > 0
         {
             tcb.events.remove(Events::WANTS_WRITABLE);
             self.notify(index, tcb, Events::WRITABLE);
         }
+    }
+
+    /// A sixteenth of the send buffer is free, so that an application is not called for
+    /// every acknowledgment; or a sixty-fourth is, and no full segment waits: then it is
+    /// the buffer that bounds the connection, and what is free of it is lost to it, every
+    /// round trip.
+    fn is_worth_writing(&self, tcb: &Tcb) -> bool {
+        let (buffer, mss) = (self.send_buffer(tcb), u32::from(tcb.mss));
+        let part = if tcb.unsent() < mss { 64 } else { 16 };
+        let room = buffer.saturating_sub(tcb.send_queued);
+        room >= (buffer / part).max(mss).min(buffer / 2)
     }
 }

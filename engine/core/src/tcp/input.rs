@@ -482,15 +482,6 @@ impl Shared {
     }
 }
 
-/// How much a send buffer may hold when an application is told that it has room
-/// again: a sixteenth less than all, so that what it holds can all be in flight.
-/// With half of it, a connection that its buffer bounds would settle at half of
-/// the rate: what the second half of a round trip acknowledges comes too late.
-pub(crate) fn writable_below(buffer: u32, mss: u16) -> u32 {
-    let room = (buffer / 16).max(u32::from(mss)).min(buffer / 2);
-    buffer - room
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
 pub(crate) fn micros(now: Instant) -> u32 {
     now.as_micros() as u32

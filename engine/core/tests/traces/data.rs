@@ -1,6 +1,6 @@
 //! Data: acknowledgment, windows, Nagle, reassembly (RFC 9293 section 3.8).
 
-use crate::peer::{Peer, seg};
+use crate::peer::{Peer, Told, seg};
 use ringmill_core::sockets::{SocketError, SocketOptions};
 use ringmill_core::stats::DropReason;
 use ringmill_core::tcp::State;
@@ -261,6 +261,48 @@ fn a_full_send_buffer_would_block_and_says_when_it_no_longer_does() {
     assert_eq!(peer.takes_all().len(), 7);
     peer.sends(seg("A").seq(1).ack(8_761));
     assert_eq!(peer.sockets(|_, sockets| sockets.send(id, b"x")), Ok(1));
+}
+
+/// An application that fills the send buffer is called again when a good part of it is
+/// free; but where all that it holds is in flight, when a segment's worth is: what is
+/// acknowledged last in a round trip is not to lie idle for the next.
+#[test]
+fn a_send_buffer_that_is_all_in_flight_is_filled_a_segment_at_a_time() {
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.send_buffer = 44 * 1_460;
+    })
+    .listening()
+    .handshake();
+    let id = peer.id();
+    let fill = |peer: &mut Peer| {
+        peer.sockets(|app, sockets| {
+            app.told.clear();
+            while sockets.send(id, &[b'x'; 1_460]).is_ok() {}
+        });
+    };
+    fill(&mut peer);
+    // In slow start most of it waits: a sixteenth is three segments.
+    assert_eq!(peer.takes_all().len(), 10);
+    peer.sends(seg("A").seq(1).ack(2_921));
+    assert_eq!(peer.told(), []);
+    peer.sends(seg("A").seq(1).ack(5_841));
+    assert_eq!(peer.told(), [Told::Writable]);
+    fill(&mut peer);
+    let mut acked = 5_841;
+    while acked < 60_000 {
+        acked += 2_920;
+        peer.sends(seg("A").seq(1).ack(acked));
+        fill(&mut peer);
+    }
+    peer.takes_all();
+    // Now the congestion window is past what the buffer holds.
+    peer.sends(seg("A").seq(1).ack(acked + 1_459));
+    assert_eq!(peer.told(), []);
+    peer.sends(seg("A").seq(1).ack(acked + 1_460));
+    assert_eq!(peer.told(), [Told::Writable]);
+    fill(&mut peer);
+    peer.expects(seg("A").seq(acked + 44 * 1_460).ack(1).len(1_460));
 }
 
 /// A new connection's first segments can be acknowledged at once, as Linux does it

@@ -66,6 +66,7 @@ const FRAMES: usize = 512;
 pub(crate) enum Told {
     Accepted,
     Connected,
+    Writable,
     Urgent,
     Closed(Closed),
 }
@@ -91,6 +92,9 @@ impl App for Script {
     fn on_connected(&mut self, _: &mut Sockets, connection: ConnectionId) {
         self.connection = Some(connection);
         self.told.push(Told::Connected);
+    }
+    fn on_writable(&mut self, _: &mut Sockets, _: ConnectionId) {
+        self.told.push(Told::Writable);
     }
     fn on_urgent(&mut self, _: &mut Sockets, _: ConnectionId) {
         self.told.push(Told::Urgent);
