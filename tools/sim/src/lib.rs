@@ -35,18 +35,21 @@ use std::time::Duration;
 
 /// What seeds stand for has grown. Each edition draws what is new in it apart from the
 /// rest, so that a seed that broke a rule can be kept in its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Edition {
     /// Plain handshakes.
     First,
     /// And Fast Open, simultaneous opens, hosts without window scaling, receive buffers
     /// that grow and other initial windows.
     Openings,
+    /// And hosts with the habits of other stacks: what probes a closed window, when an
+    /// acknowledgment waits, how a congestion window grows.
+    Habits,
 }
 
 impl Edition {
     /// The one that is hunted in.
-    pub const LATEST: Edition = Edition::Openings;
+    pub const LATEST: Edition = Edition::Habits;
 }
 
 /// A seed that broke a rule.

@@ -49,11 +49,26 @@ impl Scenario {
     /// The scenario of a seed, in one edition.
     pub(crate) fn draw(seed: u64, edition: Edition) -> Scenario {
         let mut scenario = Scenario::first(seed);
-        if edition == Edition::Openings {
-            // From a generator of its own: it draws nothing away from the rest.
+        // Each from a generator of its own: it draws nothing away from the rest.
+        if edition >= Edition::Openings {
             scenario.draw_openings(&mut Draw(Rng::from_seed(!seed)));
         }
+        if edition >= Edition::Habits {
+            scenario.draw_habits(&mut Draw(Rng::from_seed(seed ^ 1 << 63)));
+        }
         scenario
+    }
+
+    /// The third edition: what profiles differ in.
+    fn draw_habits(&mut self, draw: &mut Draw) {
+        for Host { tcp, .. } in &mut self.hosts {
+            tcp.zero_window_probe_data = draw.is(50);
+            tcp.quick_acks = draw.of(&[0, 0, 16]);
+            tcp.restart_after_idle = draw.is(80);
+            tcp.slow_start_limit = draw.of(&[8, 2, u32::MAX]);
+            tcp.cubic_from_cwnd = draw.is(30);
+            tcp.rto.min_variation = Duration::from_millis(draw.of(&[0, 0, 200]));
+        }
     }
 
     fn first(seed: u64) -> Scenario {
