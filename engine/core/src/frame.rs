@@ -11,6 +11,9 @@
 //! copied  heap memory, freed when dropped  bytes kept out of a scarce pool
 //! ```
 //!
+//! A frame changes hands a dozen times on its way through the engine, so it is one
+//! word, and what there is to know of it stays where it is.
+//!
 //! Inside a frame the packet is a window, so that headers can be put in front
 //! of it and trailing padding cut off without moving a byte:
 //!
@@ -33,10 +36,12 @@ enum Memory {
 }
 
 /// One buffer and the window of it that is the packet.
-pub struct Frame {
+pub struct Frame(Box<Buffer>);
+
+struct Buffer {
     memory: Memory,
-    head: u16,
-    len: u16,
+    head: u32,
+    len: u32,
 }
 
 impl Frame {
@@ -66,30 +71,47 @@ impl Frame {
     }
 
     fn empty(memory: Memory) -> Frame {
-        Frame {
+        Frame(Box::new(Buffer {
             memory,
             head: 0,
             len: 0,
+        }))
+    }
+
+    /// The chunk behind a UMEM frame, whole; none for other kinds.
+    pub fn chunk(&mut self) -> Option<&mut [u8]> {
+        match &mut self.0.memory {
+            Memory::Umem(memory) => Some(memory),
+            Memory::Pooled(_) | Memory::Copied(_) => None,
         }
     }
 
-    /// The chunk behind a UMEM frame, whole; the frame itself for other kinds.
-    pub fn into_umem(self) -> Result<&'static mut [u8], Frame> {
-        match self.memory {
-            Memory::Umem(memory) => Ok(memory),
-            memory => Err(Frame { memory, ..self }),
+    /// Takes the chunk of a UMEM frame out, to be lent to the kernel: the frame is
+    /// without memory until it gets [one again](Frame::restore).
+    pub fn lend(&mut self) -> Option<&'static mut [u8]> {
+        match &mut self.0.memory {
+            Memory::Umem(memory) => {
+                (self.0.head, self.0.len) = (0, 0);
+                Some(std::mem::take(memory))
+            }
+            Memory::Pooled(_) | Memory::Copied(_) => None,
         }
+    }
+
+    /// Gives a frame that was [lent](Frame::lend) a chunk again, any of its UMEM.
+    pub fn restore(&mut self, memory: &'static mut [u8]) {
+        self.0.memory = Memory::Umem(memory);
     }
 
     /// The frame is of no pool: dropping it is freeing it.
     pub(crate) fn is_copied(&self) -> bool {
-        matches!(self.memory, Memory::Copied(_))
+        matches!(self.0.memory, Memory::Copied(_))
     }
 
     /// The packet.
     pub fn data(&self) -> &[u8] {
         let window = self.window();
-        match &self.memory {
+        match &self.0.memory {
             Memory::Pooled(memory) | Memory::Copied(memory) => &memory[window],
             Memory::Umem(memory) => &memory[window],
         }
@@ -98,35 +120,35 @@ impl Frame {
     /// The packet, to write.
     pub fn data_mut(&mut self) -> &mut [u8] {
         let window = self.window();
-        match &mut self.memory {
+        match &mut self.0.memory {
             Memory::Pooled(memory) | Memory::Copied(memory) => &mut memory[window],
             Memory::Umem(memory) => &mut memory[window],
         }
     }
 
     fn window(&self) -> std::ops::Range<usize> {
-        let head = usize::from(self.head);
-        head..head + usize::from(self.len)
+        let head = self.head();
+        head..head + self.len()
     }
 
     /// Bytes of the packet.
     pub fn len(&self) -> usize {
-        usize::from(self.len)
+        self.0.len as usize
     }
 
     /// The packet has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.len == 0
     }
 
     /// Where in the buffer the packet starts.
     pub fn head(&self) -> usize {
-        usize::from(self.head)
+        self.0.head as usize
     }
 
     /// Bytes of the whole buffer.
     pub fn capacity(&self) -> usize {
-        match &self.memory {
+        match &self.0.memory {
             Memory::Pooled(memory) | Memory::Copied(memory) => memory.len(),
             Memory::Umem(memory) => memory.len(),
         }
@@ -139,8 +161,8 @@ impl Frame {
     pub fn set_window(&mut self, head: usize, len: usize) {
         assert!(head + len <= self.capacity(), "window outside the frame");
         // In range: the capacity is at most u16::MAX.
-        self.head = u16::try_from(head).unwrap_or(u16::MAX);
-        self.len = u16::try_from(len).unwrap_or(u16::MAX);
+        self.0.head = u32::try_from(head).unwrap_or(0);
+        self.0.len = u32::try_from(len).unwrap_or(0);
     }
 
     /// Makes the packet the `len` bytes from its byte `offset` on.
@@ -151,13 +173,13 @@ impl Frame {
     pub fn narrow(&mut self, offset: usize, len: usize) {
         assert!(offset + len <= self.len(), "window outside the packet");
         // In range: both are within a length of 16 bits.
-        self.head += u16::try_from(offset).unwrap_or(0);
-        self.len = u16::try_from(len).unwrap_or(0);
+        self.0.head += u32::try_from(offset).unwrap_or(0);
+        self.0.len = u32::try_from(len).unwrap_or(0);
     }
 
     /// Cuts the packet to its first `len` bytes; nothing if it is shorter.
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(u16::try_from(len).unwrap_or(u16::MAX));
+        self.0.len = self.0.len.min(u32::try_from(len).unwrap_or(u32::MAX));
     }
 }
 
@@ -166,9 +188,9 @@ impl fmt::Debug for Frame {
         write!(
             f,
             "Frame({} of {} B at {})",
-            self.len,
+            self.0.len,
             self.capacity(),
-            self.head
+            self.0.head
         )
     }
 }
@@ -314,8 +336,12 @@ mod tests {
     fn a_umem_chunk_goes_in_and_out() {
         let chunk: &'static mut [u8] = Box::leak(vec![7; 32].into_boxed_slice());
         let address = chunk.as_ptr();
-        let frame = Frame::umem(chunk);
-        assert_eq!(frame.into_umem().unwrap().as_ptr(), address);
-        assert!(Frame::pooled(8).into_umem().is_err());
+        let mut frame = Frame::umem(chunk);
+        frame.set_window(8, 8);
+        let lent = frame.lend().unwrap();
+        assert_eq!((lent.as_ptr(), lent.len(), frame.len()), (address, 32, 0));
+        frame.restore(lent);
+        assert_eq!(frame.chunk().unwrap().as_ptr(), address);
+        assert!(Frame::pooled(8).lend().is_none());
     }
 }

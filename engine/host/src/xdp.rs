@@ -218,7 +218,7 @@ impl XdpDriver {
         // The last batch of free frames is for sending: without it, an engine
         // that keeps many frames could not send the acknowledgements that free them.
         for queue in &mut self.queues {
-            queue.refill(&self.chunks, pool, self.receiving, Batch::CAPACITY);
+            queue.refill(&mut self.chunks, pool, self.receiving, Batch::CAPACITY);
         }
     }
 
@@ -248,7 +248,7 @@ impl Driver for XdpDriver {
     fn rx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
         for offset in 0..self.queues.len() {
             let queue = (self.turn + offset) % self.queues.len();
-            self.queues[queue].receive(&self.chunks, batch);
+            self.queues[queue].receive(&mut self.chunks, batch);
         }
         // A queue that fills whole batches must not starve the others.
         self.turn = (self.turn + 1) % self.queues.len();
@@ -256,7 +256,7 @@ impl Driver for XdpDriver {
     }
 
     fn tx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
-        self.queues[0].complete(&self.chunks, pool);
+        self.queues[0].complete(&mut self.chunks, pool);
         if !batch.is_empty() {
             let room = self.queues[0].room();
             let mut descriptors = std::mem::take(&mut self.descriptors);
@@ -270,7 +270,7 @@ impl Driver for XdpDriver {
         if let Err(fault) = queue.wake_up() {
             self.fault = Some(fault);
         }
-        queue.complete(&self.chunks, pool);
+        queue.complete(&mut self.chunks, pool);
     }
 
     fn held(&self) -> usize {

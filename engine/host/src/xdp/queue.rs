@@ -97,13 +97,13 @@ impl Queue {
     }
 
     /// Moves received frames into `batch`, up to its room.
-    pub(super) fn receive(&mut self, chunks: &Chunks, batch: &mut Batch) {
+    pub(super) fn receive(&mut self, chunks: &mut Chunks, batch: &mut Batch) {
         let descriptors = &mut self.scratch[..batch.room()];
         // SAFETY: the queue is bound to the UMEM of `chunks`.
         let count = unsafe { self.rx.consume(descriptors) };
         self.receiving -= count;
         for descriptor in &descriptors[..count] {
-            // SAFETY: the kernel just gave this chunk back, and it had got it as a frame.
+            // SAFETY: the kernel just gave this chunk back, which was lent it.
             batch.push(unsafe { chunks.frame(descriptor) });
         }
     }
@@ -112,7 +112,7 @@ impl Queue {
     /// the pool is down to `reserve`.
     pub(super) fn refill(
         &mut self,
-        chunks: &Chunks,
+        chunks: &mut Chunks,
         pool: &mut FramePool,
         target: usize,
         reserve: usize,
@@ -133,7 +133,7 @@ impl Queue {
             for (descriptor, frame) in descriptors.iter_mut().zip(pool_frames(pool)) {
                 *descriptor = chunks.incoming(frame);
             }
-            // SAFETY: each descriptor is a frame of the bound UMEM, given up above.
+            // SAFETY: each descriptor is of a frame of the bound UMEM, lent above.
             let filled = unsafe { self.fill.produce(descriptors) };
             assert_eq!(filled, count, "there was room in the fill ring");
             self.receiving += count;
@@ -152,7 +152,7 @@ impl Queue {
 
     /// Puts frames, at most [`room`](Queue::room), into the transmit ring.
     pub(super) fn send(&mut self, descriptors: &[FrameDesc]) {
-        // SAFETY: made by Chunks::outgoing, each is a frame that was given up.
+        // SAFETY: made by Chunks::outgoing, each is of a frame that was lent.
         let sent = unsafe { self.tx.produce(descriptors) };
         assert_eq!(
             sent,
@@ -177,13 +177,13 @@ impl Queue {
     }
 
     /// Gives frames whose sending is complete back to `pool`.
-    pub(super) fn complete(&mut self, chunks: &Chunks, pool: &mut FramePool) {
+    pub(super) fn complete(&mut self, chunks: &mut Chunks, pool: &mut FramePool) {
         while self.sending > 0 {
             // SAFETY: the queue is bound to the UMEM of `chunks`.
             let count = unsafe { self.completion.consume(&mut self.scratch) };
             self.sending -= count;
             for descriptor in &self.scratch[..count] {
-                // SAFETY: the kernel just gave this chunk back, and it had got it as a frame.
+                // SAFETY: the kernel just gave this chunk back, which was lent it.
                 pool.free(unsafe { chunks.frame(descriptor) });
             }
             if count < Batch::CAPACITY {

@@ -37,6 +37,8 @@ pub(super) struct Chunks {
     descriptors: Vec<FrameDesc>,
     base: usize,
     size: usize,
+    /// Frames whose memory the kernel has.
+    lent: Vec<Frame>,
     are_home: bool,
 }
 
@@ -68,13 +70,14 @@ impl Chunks {
             descriptors,
             base,
             size: size as usize,
+            lent: Vec::with_capacity(count as usize),
             are_home: false,
         };
         // SAFETY: no frame exists yet, and each descriptor is used once.
         let frames = chunks
             .descriptors
             .iter()
-            .map(|desc| unsafe { chunks.frame(desc) });
+            .map(|desc| Frame::umem(unsafe { chunks.memory(desc) }));
         let frames = frames.collect();
         Ok((chunks, frames))
     }
@@ -89,19 +92,31 @@ impl Chunks {
         self.size - usize::from(KERNEL_HEADROOM)
     }
 
-    /// The frame of the chunk that `descriptor` names, its window the packet.
+    /// What the frame has of the chunk that `descriptor` names.
     ///
     /// # Safety
     /// The descriptor is of this UMEM, and its chunk is neither the kernel's nor
-    /// part of another frame.
-    pub(super) unsafe fn frame(&self, descriptor: &FrameDesc) -> Frame {
+    /// part of a frame.
+    unsafe fn memory(&self, descriptor: &FrameDesc) -> &'static mut [u8] {
         let start = descriptor.addr() & !(self.size - 1);
         // The mapping was made by C, which exposes its provenance.
         let memory = ptr::with_exposed_provenance_mut(self.base + start + LEAD);
         // SAFETY: inside the mapping, which outlives every frame (see Drop), and
         // owned by nobody else, as the caller promises.
-        let memory = unsafe { slice::from_raw_parts_mut(memory, self.size - LEAD) };
-        let mut frame = Frame::umem(memory);
+        unsafe { slice::from_raw_parts_mut(memory, self.size - LEAD) }
+    }
+
+    /// The frame of a chunk that the kernel gives back, its window the packet that
+    /// `descriptor` names.
+    ///
+    /// # Safety
+    /// The descriptor is of this UMEM, and its chunk was lent to the kernel and is
+    /// not the kernel's any more.
+    pub(super) unsafe fn frame(&mut self, descriptor: &FrameDesc) -> Frame {
+        let mut frame = self.lent.pop().expect("the kernel was lent a frame");
+        let start = descriptor.addr() & !(self.size - 1);
+        // SAFETY: what was lent is part of no frame.
+        frame.restore(unsafe { self.memory(descriptor) });
         frame.set_window(
             descriptor.addr() - start - LEAD,
             descriptor.lengths().data(),
@@ -109,33 +124,34 @@ impl Chunks {
         frame
     }
 
-    /// Takes a frame back, to be given to the kernel to receive into.
+    /// Lends a frame to the kernel, to receive into.
     ///
     /// # Panics
     /// When it is not a frame of this UMEM: a frame came into the wrong pool.
-    pub(super) fn incoming(&self, frame: Frame) -> FrameDesc {
-        let chunk = frame
-            .into_umem()
-            .ok()
-            .and_then(|memory| self.chunk_of(memory));
+    pub(super) fn incoming(&mut self, mut frame: Frame) -> FrameDesc {
+        let chunk = frame.lend().and_then(|memory| self.chunk_of(memory));
+        self.lent.push(frame);
         self.descriptors[chunk.expect("a frame of this port")]
     }
 
-    /// Takes a frame back, to be given to the kernel to send; the frame itself
-    /// when it is on the heap.
+    /// Lends a frame to the kernel, to be sent; the frame itself when it is on the
+    /// heap.
     ///
     /// # Panics
     /// When it is a frame of another UMEM, or longer than [`Chunks::packet_max`].
-    pub(super) fn outgoing(&self, frame: Frame) -> Result<FrameDesc, Frame> {
+    pub(super) fn outgoing(&mut self, mut frame: Frame) -> Result<FrameDesc, Frame> {
         let packet = frame.head()..frame.head() + frame.len();
-        let memory = frame.into_umem()?;
+        let Some(memory) = frame.lend() else {
+            return Err(frame);
+        };
+        self.lent.push(frame);
         let length = packet.len();
         if packet.start != HEADROOM {
             memory.copy_within(packet, HEADROOM);
         }
         let chunk = self.chunk_of(memory).expect("a frame of this port");
         let mut descriptor = self.descriptors[chunk];
-        // SAFETY: the descriptor is of this UMEM, and its frame was given up above.
+        // SAFETY: the descriptor is of this UMEM, and its memory was lent above.
         let mut packet = unsafe { self.umem.data_mut(&mut descriptor) };
         packet.cursor().set_pos(length);
         Ok(descriptor)
@@ -149,9 +165,10 @@ impl Chunks {
     /// Takes frames back for good. When they and the `held` ones that the kernel
     /// has are all there are, the memory is unmapped with this.
     pub(super) fn come_home(&mut self, mut pool: FramePool, held: usize) -> Result<(), usize> {
-        let frames = std::iter::from_fn(|| pool.alloc());
+        let mut frames: Vec<Frame> = std::iter::from_fn(|| pool.alloc()).collect();
         let ours = frames
-            .filter_map(|frame| frame.into_umem().ok())
+            .iter_mut()
+            .filter_map(Frame::chunk)
             .filter(|memory| self.chunk_of(memory).is_some());
         let missing = self.descriptors.len() - held - ours.count();
         self.are_home = missing == 0;
