@@ -354,7 +354,7 @@ impl<'a> Sockets<'a> {
         if tcb.receive_queued > 0 {
             tcb.events.add(Events::WANTS_WRITABLE);
         }
-        shared.queue_output(connection.index, tcb);
+        shared.queue_data(self.cx.now, connection.index, tcb);
         shared.consumed(&self.cx, connection.index, tcb);
         Ok(moved)
     }
@@ -375,6 +375,7 @@ impl<'a> Sockets<'a> {
         offset: u64,
         len: u64,
     ) -> Result<u64, SocketError> {
+        let now = self.cx.now;
         let (shared, tcb) = self.sendable(connection)?;
         let available = shared.chunks.source_len(source).saturating_sub(offset);
         if shared.send_room(tcb) == 0 {
@@ -389,7 +390,7 @@ impl<'a> Sockets<'a> {
             offset,
             len,
         };
-        enqueue(shared, connection.index, tcb, content, Ending::Push)?;
+        enqueue(shared, now, connection.index, tcb, content, Ending::Push)?;
         Ok(len)
     }
 
@@ -406,6 +407,7 @@ impl<'a> Sockets<'a> {
         bytes: &[u8],
         ending: Ending,
     ) -> Result<usize, SocketError> {
+        let now = self.cx.now;
         let (shared, tcb) = self.sendable(connection)?;
         let room = shared.send_room(tcb) as usize;
         if room == 0 && !bytes.is_empty() {
@@ -419,7 +421,7 @@ impl<'a> Sockets<'a> {
             Ending::Record if !is_whole => Ending::More,
             _ => ending,
         };
-        enqueue(shared, connection.index, tcb, content, ending)?;
+        enqueue(shared, now, connection.index, tcb, content, ending)?;
         Ok(len)
     }
 
@@ -513,6 +515,7 @@ impl<'a> Sockets<'a> {
 /// Puts `content` behind what is queued to be sent.
 fn enqueue(
     shared: &mut Shared,
+    now: Instant,
     index: u32,
     tcb: &mut Tcb,
     content: Content,
@@ -532,6 +535,6 @@ fn enqueue(
     }
     tcb.send_queued += len;
     tcb.note_ending(ending);
-    shared.queue_output(index, tcb);
+    shared.queue_data(now, index, tcb);
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 use crate::errno::{Errno, Outcome};
 use crate::readiness::Epoll;
+use crate::send_buffer::{BufferOptions, SendBuffer};
 use ringmill_core::sockets::{ConnectionId, ListenerId, SocketOptions};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -35,8 +36,12 @@ pub(crate) struct Socket {
     /// AF_INET6
     pub(crate) is_v6: bool,
     pub(crate) options: SocketOptions,
-    /// SO_SNDBUF and SO_RCVBUF, as Linux tells them.
-    pub(crate) buffers: (i32, i32),
+    /// What was set of the send buffer.
+    pub(crate) buffer_options: BufferOptions,
+    /// The send buffer, once there is a connection.
+    pub(crate) send_buffer: Option<SendBuffer>,
+    /// SO_RCVBUF, as Linux tells it.
+    pub(crate) receive_buffer: i32,
     /// What bind was called with.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) remote: Option<SocketAddr>,
@@ -119,13 +124,12 @@ impl Descriptors {
         }
     }
 
-    /// The connections of all sockets.
-    pub(crate) fn connections(&self) -> Vec<ConnectionId> {
-        let sockets = self.0.values().filter_map(|d| match &d.kind {
-            Kind::Socket(socket) => socket.connection(),
+    /// All sockets that have a connection.
+    pub(crate) fn connected(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Socket)> {
+        self.0.values_mut().filter_map(|d| match &mut d.kind {
+            Kind::Socket(socket) => Some((socket.connection()?, &mut **socket)),
             _ => None,
-        });
-        sockets.collect()
+        })
     }
 
     /// The socket that owns a listener.

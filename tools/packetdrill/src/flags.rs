@@ -3,6 +3,7 @@
 //! | name | value |
 //! |---|---|
 //! | `local` | the engine's own address, as in `--local_ip` |
+//! | `device_refuses` | a file: while it is there the device takes nothing that is to leave |
 //! | `profile` | `linux` (default), `freebsd` or `ringmill`; it comes first |
 //! | `tcp_min_tso_segs` | segments that make one offloaded packet (see the offload module) |
 //! | `tcp_tso_win_divisor` | taken and without effect: the engine does not defer segments to fill such a packet |
@@ -14,9 +15,11 @@
 
 use crate::offload::Offload;
 use crate::port;
+use crate::send_buffer::Limits;
 use ringmill_core::stack::Config;
 use ringmill_core::tcp::{Algorithm, Ecn, Profile};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 /// A flag that can't be taken.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,9 @@ pub(crate) struct Settings {
     pub(crate) config: Config,
     pub(crate) tso_segs: usize,
     pub(crate) fast_open: FastOpen,
+    pub(crate) send_buffer: Limits,
+    /// While this file is there the device takes nothing.
+    pub(crate) device_refuses: Option<PathBuf>,
 }
 
 /// What of Fast Open is on (Linux's tcp_fastopen).
@@ -76,6 +82,8 @@ impl Settings {
             config: Config::new(port::ENGINE, LOCAL, 0),
             tso_segs: 2,
             fast_open: FastOpen::DEFAULT,
+            send_buffer: Limits::DEFAULT,
+            device_refuses: None,
         };
         // Every script is to be the same run.
         settings.config.seed = 1;
@@ -115,6 +123,7 @@ impl Settings {
                 // So that segments are as long in both families, as packetdrill has it.
                 self.config.mtu = if ip.is_ipv6() { 1_520 } else { 1_500 };
             }
+            "device_refuses" => self.device_refuses = Some(value.into()),
             "tcp_min_tso_segs" => self.tso_segs = value.parse().map_err(|_| bad())?,
             "tcp_tso_win_divisor"
             | "tcp_early_retrans"
@@ -139,8 +148,12 @@ impl Settings {
             "tcp_mtu_probing" => tcp.mtu_probing = value != "0",
             "tcp_slow_start_after_idle" => tcp.restart_after_idle = value != "0",
             "tcp_wmem" => {
-                let middle = value.split_whitespace().nth(1).ok_or_else(bad)?;
-                tcp.send_buffer = middle.parse().map_err(|_| bad())?;
+                let mut sizes = value.split_whitespace().skip(1).map(str::parse);
+                let mut size = || sizes.next().and_then(Result::ok).ok_or_else(bad);
+                (self.send_buffer.default, self.send_buffer.max) = (size()?, size()?);
+            }
+            "tcp_notsent_lowat" => {
+                self.send_buffer.notsent_lowat = value.parse().map_err(|_| bad())?;
             }
             "tcp_sack" => tcp.sack = value != "0",
             "tcp_timestamps" => tcp.timestamps = value != "0",

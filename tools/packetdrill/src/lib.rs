@@ -27,6 +27,8 @@ mod offload;
 mod options;
 mod port;
 mod readiness;
+mod send_buffer;
+mod sending;
 mod world;
 
 pub use calls::packetdrill_interface_init;

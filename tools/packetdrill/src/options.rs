@@ -3,6 +3,7 @@
 use crate::descriptors::State;
 use crate::errno::{Errno, Outcome};
 use crate::info;
+use crate::send_buffer::BufferOptions;
 use crate::world::World;
 use libc::c_int;
 use ringmill_core::sockets::{SocketOption, SocketOptions};
@@ -10,8 +11,8 @@ use ringmill_core::time::Duration;
 
 /// What Linux answers before there is a connection (RFC 9293 section 3.7.1).
 const MSS_DEFAULT: u16 = 536;
-/// Where a send buffer begins to be a large one.
-const LARGE: u32 = 1 << 16;
+/// SOCK_MIN_SNDBUF
+const SEND_BUFFER_MIN: u32 = 4_608;
 /// SO_MEMINFO is nine words; the engine counts chunks for all sockets together.
 const MEMINFO_LEN: usize = 9 * 4;
 
@@ -34,13 +35,16 @@ impl World {
             (libc::SOL_SOCKET, libc::SO_ACCEPTCONN) => {
                 c_int::from(matches!(socket.state, State::Listening(..)))
             }
-            (libc::SOL_SOCKET, libc::SO_SNDBUF) => socket.buffers.0,
-            (libc::SOL_SOCKET, libc::SO_RCVBUF) => socket.buffers.1,
+            (libc::SOL_SOCKET, libc::SO_SNDBUF) => {
+                socket.buffer_options.size.unwrap_or(0).cast_signed()
+            }
+            (libc::SOL_SOCKET, libc::SO_RCVBUF) => socket.receive_buffer,
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => c_int::from(options.nodelay),
             (libc::IPPROTO_TCP, libc::TCP_MAXSEG) => self.max_segment(number, &options)?,
             (libc::IPPROTO_TCP, libc::TCP_CORK) => c_int::from(options.cork),
             (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => {
-                options.notsent_lowat.unwrap_or(0).cast_signed()
+                let lowat = socket.buffer_options.notsent_lowat;
+                lowat.unwrap_or(0).cast_signed()
             }
             (libc::IPPROTO_IP, libc::IP_TOS) => c_int::from(options.tos),
             (libc::IPPROTO_IP, libc::IP_TTL) => c_int::from(options.ttl),
@@ -93,11 +97,16 @@ impl World {
             // Packets are never fragmented here, and nothing else is asked for.
             (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER) => return Ok(()),
             (libc::SOL_SOCKET, libc::SO_SNDBUF) => {
-                self.descriptors.socket(number)?.buffers.0 = value.saturating_mul(2);
-                SocketOption::SendBuffer(room(value))
+                let size = u32::try_from(value).map_err(|_| Errno::INVALID)?;
+                let size = size.saturating_mul(2).max(SEND_BUFFER_MIN);
+                return self.set_buffer_option(number, |options| options.size = Some(size));
+            }
+            (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => {
+                let lowat = Some(value.cast_unsigned()).filter(|&lowat| lowat > 0);
+                return self.set_buffer_option(number, |options| options.notsent_lowat = lowat);
             }
             (libc::SOL_SOCKET, libc::SO_RCVBUF) => {
-                self.descriptors.socket(number)?.buffers.1 = value.saturating_mul(2);
+                self.descriptors.socket(number)?.receive_buffer = value.saturating_mul(2);
                 SocketOption::ReceiveBuffer(u32::try_from(value).map_err(|_| Errno::INVALID)?)
             }
             (libc::IPPROTO_TCP, libc::TCP_NODELAY) => SocketOption::NoDelay(value != 0),
@@ -107,6 +116,20 @@ impl World {
             _ => plain(level, name, value)?,
         };
         self.apply(number, option)
+    }
+
+    /// Sets what the send buffer is here, not in the engine.
+    fn set_buffer_option(
+        &mut self,
+        number: i32,
+        set: impl FnOnce(&mut BufferOptions),
+    ) -> Outcome<()> {
+        let socket = self.descriptors.socket(number)?;
+        set(&mut socket.buffer_options);
+        if let Some(buffer) = &mut socket.send_buffer {
+            buffer.set_options(socket.buffer_options);
+        }
+        Ok(())
     }
 
     /// Sets it on what the socket has in the engine, or for when it has something.
@@ -152,23 +175,8 @@ fn plain(level: c_int, name: c_int, value: c_int) -> Outcome<SocketOption> {
             let timeout_ms = u64::try_from(value).map_err(bad)?;
             SocketOption::UserTimeout(Duration::from_millis(timeout_ms))
         }
-        (libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT) => {
-            SocketOption::NotSentLowat(value.cast_unsigned())
-        }
         _ => return Err(Errno::NO_OPTION),
     })
-}
-
-/// Bytes of data that a send buffer takes that was set to `value`. Linux doubles the
-/// value and counts its own bookkeeping with the data: much of a small buffer,
-/// little of a large one.
-fn room(value: c_int) -> u32 {
-    let doubled = u32::try_from(value.max(0)).unwrap_or(0).saturating_mul(2);
-    if doubled < LARGE {
-        doubled / 3 * 2
-    } else {
-        doubled
-    }
 }
 
 /// An option's integer: a byte is enough where one is given (as for IP_TOS).

@@ -36,6 +36,10 @@ pub(crate) struct Port {
     arrived: VecDeque<Frame>,
     departed: VecDeque<Departure>,
     offload: Offload,
+    /// Whether the device takes what is to leave. While it does not, it is as one whose
+    /// ring is full: every free frame is in it, so that the engine has none to send.
+    refuses: bool,
+    ring: Vec<Frame>,
     /// Departures since the engine was last at rest.
     unmarked: usize,
     drops: DriverDrops,
@@ -47,6 +51,8 @@ impl Port {
             arrived: VecDeque::new(),
             departed: VecDeque::new(),
             offload,
+            refuses: false,
+            ring: Vec::new(),
             unmarked: 0,
             drops: DriverDrops::default(),
         }
@@ -72,6 +78,15 @@ impl Port {
         let first = std::mem::replace(&mut self.unmarked, 0);
         let first = self.departed.len().saturating_sub(first);
         self.offload.mark(self.departed.range_mut(first..), most);
+    }
+
+    /// The device takes what is to leave, or nothing.
+    pub(crate) fn set_refuses(&mut self, refuses: bool) {
+        self.refuses = refuses;
+    }
+
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses
     }
 
     /// Nothing waits to be received by the engine.
@@ -130,7 +145,14 @@ impl Port {
 }
 
 impl Driver for Port {
-    fn rx(&mut self, _now: Instant, _pool: &mut FramePool, batch: &mut Batch) {
+    fn rx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
+        if self.refuses {
+            self.ring.extend(std::iter::from_fn(|| pool.alloc()));
+        } else {
+            for frame in self.ring.drain(..) {
+                pool.free(frame);
+            }
+        }
         while batch.room() > 0 {
             let Some(frame) = self.arrived.pop_front() else {
                 return;
@@ -154,7 +176,7 @@ impl Driver for Port {
 
     fn held(&self) -> usize {
         // Arrivals are copies, of no pool.
-        0
+        self.ring.len()
     }
 
     fn drops(&self) -> DriverDrops {

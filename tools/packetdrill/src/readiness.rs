@@ -69,7 +69,13 @@ impl World {
                 if is_read_shut {
                     bits |= Readiness::IN | Readiness::READ_HANGUP;
                 }
-                let own = self.send_buffer;
+                if let Some(buffer) = &mut socket.send_buffer {
+                    if buffer.is_writable() {
+                        bits |= Readiness::OUT;
+                    } else {
+                        buffer.want();
+                    }
+                }
                 bits |= self.ask(|sockets| {
                     let readable = match sockets.receive(id) {
                         Ok(_) => Readiness::IN,
@@ -86,12 +92,7 @@ impl World {
                         )
                     );
                     let hangup = Readiness::READ_HANGUP * u32::from(is_ended);
-                    // As Linux: once a third of the buffer is free (sk_stream_is_writeable).
-                    let limit = sockets.options(id).and_then(|options| options.send_buffer);
-                    let limit = u64::from(limit.unwrap_or(own));
-                    let queued = u64::from(sockets.unacknowledged(id));
-                    let has_room = queued * 3 <= limit * 2;
-                    readable | hangup | if has_room { Readiness::OUT } else { 0 }
+                    readable | hangup
                 });
             }
         }

@@ -1,6 +1,6 @@
 //! One run of packetdrill, with a limit.
 
-use crate::script::Script;
+use crate::script::{REFUSES, Script};
 use anyhow::{Context as _, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,11 @@ impl Runner {
         fs::write(&copy, script.text.replace(LINUX_COOKIE, version.cookie()))?;
         let writer = fs::File::create(&output)?;
         let local = script.local.as_deref().unwrap_or(version.local());
-        let mut flags = vec![format!("local={local}")];
+        let _ = fs::remove_file(self.scratch.join(REFUSES)); // Of the script before.
+        let mut flags = vec![
+            format!("local={local}"),
+            format!("device_refuses={REFUSES}"),
+        ];
         flags.extend_from_slice(&script.flags);
         let mut child = Command::new(&self.packetdrill)
             .arg(format!("--so_filename={}", self.library.display()))

@@ -40,6 +40,10 @@ const LINUX: [&str; 6] = [
     "splice(",
     "sendfile(",
 ];
+/// A file in the directory that a script runs in: while it is there the device refuses
+/// what is to leave.
+pub(crate) const REFUSES: &str = "device-refuses";
+const REFUSE: &str = "touch device-refuses";
 /// Marks of Fast Open.
 const FAST_OPEN: [&str; 3] = ["FASTOPEN", "FO ", "FOEXP"];
 /// Marks of what Linux has and the engine too.
@@ -59,7 +63,8 @@ pub(crate) struct Script {
     pub(crate) flags: Vec<String>,
     /// The engine's address, where the script names it.
     pub(crate) local: Option<String>,
-    /// The script, with `true` in the place of each command and all lines in place.
+    /// The script, with a command of ours in the place of each of its own, and all lines
+    /// in place.
     pub(crate) text: String,
 }
 
@@ -82,7 +87,8 @@ impl Script {
             if text.ends_with('\n') || text.is_empty() {
                 first.push(piece);
             }
-            text.push_str("`true");
+            text.push('`');
+            text.push_str(instead_of(piece));
             text.extend(piece.matches('\n'));
             text.push('`');
         }
@@ -131,6 +137,16 @@ fn words(command: &str) -> impl Iterator<Item = &str> {
         .filter(|word| {
             !word.ends_with("common/defaults.sh") && !word.starts_with("/tmp/sysctl_restore")
         })
+}
+
+/// What is run in the place of a command: nothing, or what tells the library of a device
+/// that takes no packets from now on.
+fn instead_of(command: &str) -> &'static str {
+    if command.contains("pfifo limit 0") {
+        REFUSE
+    } else {
+        "true"
+    }
 }
 
 fn is_idle(command: &str) -> bool {
@@ -188,6 +204,15 @@ mod tests {
             Some("0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3")
         );
         assert!(script.text.starts_with("`true\n"));
+    }
+
+    #[test]
+    fn a_device_that_takes_nothing_is_told_of_and_other_commands_are_not_run() {
+        let script = Script::parse(concat!(
+            "+0 `tc qdisc replace dev tun0 root pfifo limit 0`\n",
+            "+0 `tc qdisc replace dev tun0 root pfifo`\n",
+        ));
+        assert_eq!(script.text, format!("+0 `touch {REFUSES}`\n+0 `true`\n"));
     }
 
     #[test]

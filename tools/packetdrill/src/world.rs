@@ -7,18 +7,22 @@ use crate::descriptors::{Descriptors, Kind, Socket, State};
 use crate::errno::{self, Errno, Outcome};
 use crate::flags::{FastOpen, Settings};
 use crate::port::{Departure, Port};
+use crate::send_buffer::{Limits, SendBuffer};
 use ringmill_core::app::App;
 use ringmill_core::frame::FramePool;
 use ringmill_core::shard::Shard;
-use ringmill_core::sockets::{Closed, ConnectionId, Ending, ListenerId, SocketError, Sockets};
+use ringmill_core::sockets::{Closed, ConnectionId, ListenerId, SocketError, Sockets};
 use ringmill_core::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// Frames of the engine, and bytes of each.
 const FRAMES: usize = 4_096;
 const FRAME_CAPACITY: usize = 2_048;
 /// Steps in which an engine must come to rest; more is a fault in it.
 const STEPS_MAX: usize = 100_000;
+/// How often a device that refuses is asked again.
+const RETRY: Duration = Duration::from_millis(1);
 /// The clock starts here, so that no reading of it is zero.
 const START: Instant = Instant::from_millis(1_000);
 
@@ -54,34 +58,14 @@ impl App for Inbox {
     }
 }
 
-/// Where a transfer of data stands.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Transfer {
-    /// Bytes taken by the engine so far.
-    pub(crate) done: usize,
-    /// Of these, what went with the SYN.
-    in_syn: usize,
-    ending: Ending,
-}
-
-impl Transfer {
-    /// One that has not begun, and ends so.
-    pub(crate) fn new(ending: Ending) -> Transfer {
-        Transfer {
-            ending,
-            ..Transfer::default()
-        }
-    }
-}
-
 /// An engine, its clock, and the descriptors of one process.
 pub(crate) struct World {
     shard: Shard<Port, Inbox>,
     now: Instant,
     pub(crate) descriptors: Descriptors,
-    /// SO_SNDBUF of every connection.
-    pub(crate) send_buffer: u32,
-    fast_open: FastOpen,
+    send_buffer: Limits,
+    pub(crate) fast_open: FastOpen,
+    device_refuses: Option<PathBuf>,
 }
 
 impl World {
@@ -89,8 +73,9 @@ impl World {
         let port = Port::new(settings.offload());
         let pool = FramePool::on_heap(FRAMES, FRAME_CAPACITY);
         World {
-            send_buffer: settings.config.tcp.send_buffer,
+            send_buffer: settings.send_buffer,
             fast_open: settings.fast_open,
+            device_refuses: settings.device_refuses,
             shard: Shard::new(settings.config, START, port, pool, Inbox::default()),
             now: START,
             descriptors: Descriptors::default(),
@@ -104,7 +89,12 @@ impl World {
     /// When something will be due in the engine.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         // What is due now has been done: the rest is for the next instant.
-        let next = self.now + Duration::from_micros(1);
+        let pause = if self.shard.driver().refuses() {
+            RETRY
+        } else {
+            Duration::from_micros(1)
+        };
+        let next = self.now + pause;
         self.shard
             .next_deadline()
             .map(|deadline| deadline.max(next))
@@ -120,6 +110,10 @@ impl World {
     pub(crate) fn arrive(&mut self, packet: &[u8]) {
         self.shard.driver_mut().arrive(packet);
         self.settle();
+        for (_, socket) in self.descriptors.connected() {
+            let buffer = &mut socket.send_buffer;
+            socket.wakes += u64::from(buffer.as_mut().is_some_and(SendBuffer::is_woken));
+        }
     }
 
     /// The oldest packet that left and was not taken.
@@ -128,29 +122,49 @@ impl World {
     }
 
     /// Steps until the engine is at rest, and takes down what it told.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
+        let refuses = self.device_refuses.as_deref().is_some_and(Path::exists);
+        self.shard.driver_mut().set_refuses(refuses);
         for _ in 0..STEPS_MAX {
             let moved = self.shard.step(self.now);
-            if !moved && !self.shard.has_work() && self.shard.driver().is_quiet() {
+            let has_work = self.shard.has_work() && !refuses;
+            if !moved && !has_work && self.shard.driver().is_quiet() {
                 break;
             }
         }
-        // Linux wants two packets in flight at least (tcp_cwnd_test).
-        let connections = self.descriptors.connections();
-        let half = self.ask(|sockets| {
-            let windows = connections.into_iter().filter_map(|id| sockets.info(id));
-            windows.map(|info| info.cwnd / 2).min()
-        });
-        let half = half.and_then(|half| usize::try_from(half).ok());
-        self.shard
-            .driver_mut()
-            .end_burst(half.unwrap_or(usize::MAX));
+        let half = self.look();
+        self.shard.driver_mut().end_burst(half);
         let told = self
             .shard
             .with_app(self.now, |inbox, _| std::mem::take(&mut inbox.0));
         for news in told {
             self.hear(news);
         }
+    }
+
+    /// Looks at all connections; how many segments are half of the least congestion
+    /// window, for Linux wants two packets in flight at least (tcp_cwnd_test).
+    fn look(&mut self) -> usize {
+        let World {
+            shard,
+            descriptors,
+            now,
+            send_buffer: limits,
+            ..
+        } = self;
+        let halves = shard.with_app(*now, |_, sockets| {
+            let halves = descriptors.connected().filter_map(|(id, socket)| {
+                let (info, queued) = (sockets.info(id)?, sockets.unacknowledged(id));
+                socket
+                    .send_buffer
+                    .get_or_insert_with(|| SendBuffer::new(*limits, socket.buffer_options))
+                    .note(*now, &info, queued);
+                Some(info.cwnd / 2)
+            });
+            halves.min()
+        });
+        let half = halves.and_then(|half| usize::try_from(half).ok());
+        half.unwrap_or(usize::MAX)
     }
 
     fn hear(&mut self, news: Told) {
@@ -183,9 +197,14 @@ impl World {
 
     /// Calls the engine, and lets it act on it.
     pub(crate) fn sockets<T>(&mut self, call: impl FnOnce(&mut Sockets) -> T) -> T {
-        let result = self.shard.with_app(self.now, |_, sockets| call(sockets));
+        let result = self.call(call);
         self.settle();
         result
+    }
+
+    /// Calls the engine, which acts when it is settled next.
+    pub(crate) fn call<T>(&mut self, call: impl FnOnce(&mut Sockets) -> T) -> T {
+        self.shard.with_app(self.now, |_, sockets| call(sockets))
     }
 
     /// Asks the engine something that changes nothing.
@@ -235,7 +254,8 @@ impl World {
             state: State::Connected(id),
             is_v6,
             options: listening.options,
-            buffers: listening.buffers,
+            buffer_options: listening.buffer_options,
+            receive_buffer: listening.receive_buffer,
             local,
             remote,
             ..Socket::default()
@@ -251,32 +271,6 @@ impl World {
         Ok((accepted, peer))
     }
 
-    /// MSG_FASTOPEN: connects, to send at once.
-    pub(crate) fn open_to_send(&mut self, number: i32, remote: SocketAddr) -> Outcome<()> {
-        if !self.fast_open.client {
-            return Err(Errno::NOT_SUPPORTED);
-        }
-        let room = self.syn_room(number)?;
-        let socket = self.descriptors.socket(number)?;
-        match socket.state {
-            State::New => {
-                socket.options.fast_open_connect = true;
-                self.connect(number, remote)
-            }
-            State::Connecting(_) if room == 0 => Err(Errno(libc::EALREADY)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Room for data in the SYN that waits for it.
-    pub(crate) fn syn_room(&mut self, number: i32) -> Outcome<usize> {
-        let State::Connecting(id) = self.descriptors.socket(number)?.state else {
-            return Ok(0);
-        };
-        let room = self.ask(|sockets| sockets.syn_room(id));
-        Ok(usize::try_from(room).unwrap_or(0))
-    }
-
     /// Sends the SYN; whether it was answered shows in the socket's state.
     pub(crate) fn connect(&mut self, number: i32, remote: SocketAddr) -> Outcome<()> {
         let socket = self.descriptors.socket(number)?;
@@ -288,9 +282,7 @@ impl World {
         }
         let options = socket.options;
         let token = number.cast_unsigned();
-        let id = self
-            .shard
-            .with_app(self.now, |_, s| s.connect(remote, token, options))?;
+        let id = self.call(|sockets| sockets.connect(remote, token, options))?;
         let socket = self.descriptors.socket(number)?;
         socket.state = State::Connecting(id);
         socket.remote = Some(remote);
@@ -323,46 +315,6 @@ impl World {
             Err(SocketError::WouldBlock) if is_read_shut => Ok(0),
             taken => Ok(taken?),
         }
-    }
-
-    /// Sends on from where `transfer` stands: EAGAIN when there is no room for
-    /// all of it yet.
-    pub(crate) fn send(
-        &mut self,
-        number: i32,
-        bytes: &[u8],
-        transfer: &mut Transfer,
-    ) -> Outcome<()> {
-        let room = self.syn_room(number)?;
-        let socket = self.descriptors.socket(number)?;
-        let id = match socket.state {
-            State::Connected(id) => id,
-            State::Connecting(id) => {
-                let rest = &bytes[transfer.done..];
-                let first = &rest[..room.min(rest.len())];
-                if !first.is_empty() {
-                    let taken = self.sockets(|sockets| sockets.send(id, first))?;
-                    transfer.done += taken;
-                    transfer.in_syn += taken;
-                }
-                return Err(Errno::AGAIN);
-            }
-            State::Over => {
-                if transfer.done == transfer.in_syn {
-                    // There never was a connection to take it.
-                    transfer.done = 0;
-                }
-                return Err(socket.error.take().unwrap_or(Errno::PIPE));
-            }
-            State::New | State::Listening(..) => return Err(Errno::PIPE),
-        };
-        self.sockets(|sockets| {
-            while transfer.done < bytes.len() {
-                let rest = &bytes[transfer.done..];
-                transfer.done += sockets.send_ending(id, rest, transfer.ending)?;
-            }
-            Ok(())
-        })
     }
 
     pub(crate) fn shutdown(&mut self, number: i32, how: i32) -> Outcome<()> {

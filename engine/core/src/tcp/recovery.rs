@@ -18,7 +18,7 @@ use super::congestion::{Acked, Algorithm};
 use super::flight::Delivered;
 use super::input::micros;
 use super::prr::Prr;
-use super::rack::Moment;
+use super::rack::{DUP_THRESH, Moment};
 use super::tail_probe::Probe;
 use super::tcb::{Tcb, TcbFlags, Timer};
 use super::undo::Undo;
@@ -72,6 +72,14 @@ impl Cold {
     pub(crate) fn pipe(&self, mss: u16) -> u32 {
         let left = self.recovery.duplicates.saturating_mul(u32::from(mss));
         self.flight.pipe().saturating_sub(left)
+    }
+
+    /// The window may grow by what an acknowledgment delivers: by what is in order (RFC
+    /// 5681 section 3.1), and where the network is known to reorder by all, or most of
+    /// what such a path carries would never count. As Linux (tcp_may_raise_cwnd).
+    fn is_progress(&self, ack: &Ack, mss: u32) -> bool {
+        let is_reordering = self.rack.reordered > DUP_THRESH * mss;
+        ack.acked > 0 || (is_reordering && ack.delivered.bytes > 0)
     }
 }
 
@@ -267,7 +275,7 @@ impl Shared {
                 .recovery
                 .prr
                 .cwnd(pipe, ssthresh, delivered, extra, mss);
-        } else if ack.acked > 0 && was_used {
+        } else if was_used && cold.is_progress(ack, mss) {
             let acked = Acked {
                 now,
                 bytes: ack.delivered.bytes,

@@ -124,6 +124,15 @@ impl Shared {
         };
     }
 
+    /// Data was queued: it is output's turn, and a user timeout counts from here on, also
+    /// while no frame is free that output could have (RFC 9293 section 3.9.1.1).
+    pub(crate) fn queue_data(&mut self, now: Instant, index: u32, tcb: &mut Tcb) {
+        if self.options(tcb).user_timeout.is_some() {
+            self.schedule(now, index, tcb);
+        }
+        self.queue_output(index, tcb);
+    }
+
     /// Does what is due of the slow deadline; tells why the connection ended if it
     /// did.
     pub(crate) fn watch_expired(&mut self, cx: &mut Cx, tcb: &mut Tcb) -> Option<Closed> {

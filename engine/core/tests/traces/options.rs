@@ -284,6 +284,43 @@ fn a_user_timeout_ends_a_connection_whose_data_is_stuck() {
     assert_eq!(peer.state(), Some(State::Established));
 }
 
+/// RFC 9293 section 3.9.1.1: the timeout is for all data submitted, and so for what a device
+/// that gives no frame back keeps from leaving.
+#[test]
+fn a_user_timeout_runs_while_no_frame_is_free() {
+    let mut peer = established_with(&[SocketOption::UserTimeout(30 * SECOND)]);
+    let id = peer.id();
+    let send = |peer: &mut Peer| {
+        let now = peer.now;
+        let sent = peer
+            .shard
+            .with_app(now, |_, sockets| sockets.send(id, b"x"));
+        assert_eq!(sent, Ok(1));
+        peer.shard.step(now);
+    };
+    let mut kept = Vec::new();
+    for acked in 2.. {
+        send(&mut peer);
+        let Some(frame) = peer.shard.driver_mut().take_sent() else {
+            break;
+        };
+        kept.push(frame);
+        peer.sends_without_pause(seg("A").seq(1).ack(acked));
+        peer.shard.step(peer.now);
+    }
+    peer.now += 29 * SECOND;
+    peer.shard.step(peer.now);
+    assert_eq!(peer.told(), [Told::Accepted]);
+    peer.now += 2 * SECOND;
+    peer.shard.step(peer.now);
+    let ended = Told::Closed(Closed::TimedOut);
+    assert_eq!(peer.told(), [Told::Accepted, ended]);
+    for frame in kept {
+        peer.shard.driver_mut().complete(frame);
+    }
+    peer.ends_clean();
+}
+
 /// RFC 9293 section 3.8.3 (SHLD-9, SHLD-10): between R1 and R2 there is word of it.
 #[test]
 fn three_retransmissions_without_an_answer_are_told() {

@@ -399,3 +399,19 @@ fn reordering_is_measured() {
     peer.sends(ack(0, &[(2, 3), (6, 7), (8, 9)]));
     assert_eq!(info(&mut peer), (7, 2));
 }
+
+/// RFC 5681 section 3.1 lets the window grow by what is acknowledged in order, and what a
+/// block has reported does not count again. Once reordering was seen, blocks count: all ten
+/// but the first, which showed nothing yet.
+#[test]
+fn what_arrives_in_another_order_makes_the_window_grow() {
+    let mut peer = ten_in_flight(10 * MSS as usize);
+    let id = peer.id();
+    let cwnd = |peer: &mut Peer| peer.sockets(|_, s| s.info(id)).unwrap().cwnd;
+    peer.sends(ack(0, &[(9, 10)]));
+    assert_eq!(cwnd(&mut peer), 10);
+    peer.sends(ack(0, &[(3, 4), (9, 10)]));
+    assert_eq!(cwnd(&mut peer), 11);
+    peer.sends(ack(10, &[]));
+    assert_eq!(cwnd(&mut peer), 19);
+}

@@ -3,7 +3,7 @@
 use super::{answer, host, memory};
 use crate::errno::{Errno, Outcome};
 use crate::interface::UserData;
-use crate::world::Transfer;
+use crate::sending::Transfer;
 use libc::{c_int, c_uint, c_void, iovec, loff_t, msghdr, sockaddr, socklen_t, ssize_t};
 use ringmill_core::sockets::Ending;
 use std::net::SocketAddr;

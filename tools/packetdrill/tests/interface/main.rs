@@ -206,6 +206,94 @@ fn an_edge_is_told_once_and_a_level_as_long_as_it_lasts() {
     assert_eq!(script.epoll_wait(level_triggered), None);
 }
 
+/// A connection that does not block.
+fn nonblocking(script: &mut Script) -> c_int {
+    let (_, connection) = script.accepted();
+    script.set_nonblocking(connection);
+    connection
+}
+
+/// Takes `count` segments and acknowledges them.
+fn acknowledge(script: &mut Script, count: u32) {
+    for _ in 0..count {
+        let sent = script.receive().unwrap();
+        script.inject(Flags::ACK, 1, sent.seq + 1_460, b"");
+    }
+}
+
+/// Packets of 22 segments, which are half a window: ten are sent of the first, it is filled
+/// again, and where the memory of two is below the buffer's size there is a third.
+#[test]
+fn a_write_takes_whole_packets_as_long_as_their_memory_is_below_the_buffer_s_size() {
+    let mut script = Script::new("tcp_wmem=4096 50000 4194304");
+    let connection = nonblocking(&mut script);
+    assert_eq!(script.write(connection, &[7; 100_000]), 54 * 1_460);
+    assert_eq!(script.write(connection, b"x"), -1);
+    assert_eq!(script.errno(), libc::EAGAIN);
+    // Once the congestion window is not full the buffer grows to twice as much.
+    acknowledge(&mut script, 22);
+    assert_eq!(script.poll(connection, libc::POLLOUT, 0), 0);
+    acknowledge(&mut script, 1);
+    assert_eq!(script.poll(connection, libc::POLLOUT, 0), libc::POLLOUT);
+    // One whose size was set does not grow: a third of it has to be free.
+    let mut script = Script::new("");
+    let connection = nonblocking(&mut script);
+    script.set_option(connection, libc::SOL_SOCKET, libc::SO_SNDBUF, 25_000);
+    assert_eq!(script.write(connection, &[7; 100_000]), 54 * 1_460);
+    acknowledge(&mut script, 30);
+    assert_eq!(script.poll(connection, libc::POLLOUT, 0), 0);
+    acknowledge(&mut script, 10);
+    assert_eq!(script.poll(connection, libc::POLLOUT, 0), libc::POLLOUT);
+}
+
+/// One packet is begun while less than that waits, and there is room where half of it does.
+#[test]
+fn no_packet_is_begun_while_more_than_notsent_lowat_waits() {
+    let mut script = Script::new("");
+    let connection = nonblocking(&mut script);
+    let lowat = 20 * 1_460;
+    script.set_option(
+        connection,
+        libc::IPPROTO_TCP,
+        libc::TCP_NOTSENT_LOWAT,
+        lowat,
+    );
+    let edge = libc::EPOLLET.cast_unsigned();
+    let out = libc::EPOLLOUT.cast_unsigned();
+    let epoll = script.epoll();
+    script.watch(epoll, connection, out | edge);
+    assert_eq!(script.epoll_wait(epoll), Some((out, 77)));
+    assert_eq!(script.write(connection, &[7; 100_000]), 32 * 1_460);
+    assert_eq!(script.epoll_wait(epoll), None);
+    // Each lets two go; 22 wait, and then ten.
+    acknowledge(&mut script, 6);
+    assert_eq!(script.epoll_wait(epoll), None);
+    acknowledge(&mut script, 1);
+    assert_eq!(script.epoll_wait(epoll), Some((out, 77)));
+    assert_eq!(script.epoll_wait(epoll), None, "told once");
+}
+
+/// What a device refuses was not sent: nothing is in flight.
+#[test]
+fn a_device_refuses_what_leaves_while_its_file_is_there() {
+    let name = format!("ringmill-packetdrill-test-{}", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    let mut script = Script::new(&format!("device_refuses={}", file.display()));
+    let (_, connection) = script.accepted();
+    let start_us = script.clock_us();
+    std::fs::write(&file, b"").unwrap();
+    assert_eq!(script.write(connection, b"data"), 4);
+    script.sleep(1_000_000);
+    let info = script.bytes(connection, libc::IPPROTO_TCP, libc::TCP_INFO, 104);
+    assert_eq!(info[24..28], [0; 4], "tcpi_unacked");
+    std::fs::remove_file(&file).unwrap();
+    let sent = script.receive().unwrap();
+    assert_eq!(sent.data, b"data");
+    assert!(sent.time_us - start_us >= 1_000_000);
+    script.inject(Flags::ACK, 1, 5, b"");
+    assert!(script.receive().is_none());
+}
+
 #[test]
 fn bad_pointers_and_numbers_are_errors() {
     let mut script = Script::new("");

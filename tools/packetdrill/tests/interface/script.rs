@@ -208,6 +208,20 @@ impl Script {
         );
     }
 
+    pub(crate) fn set_option(&mut self, number: c_int, level: c_int, name: c_int, value: c_int) {
+        let at: *const c_int = &value;
+        let set = call!(
+            self,
+            setsockopt,
+            number,
+            level,
+            name,
+            at.cast::<c_void>(),
+            4
+        );
+        assert_eq!(set, 0);
+    }
+
     pub(crate) fn option(
         &mut self,
         number: c_int,
