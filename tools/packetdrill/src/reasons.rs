@@ -16,7 +16,11 @@ const REASONS: &[(&str, &str)] = &[
     ("cubic/cubic-hystart-delay-rtt-jumps-upward", HYSTART),
     (
         "cubic/cubic-rto-ss-ca-cwnd-bump",
-        "asks for PSH where Linux's write fills half a window; RFC 9293 has it at the end of the data (MUST-61)",
+        "asks for W_est of RFC 9438 section 4.3 in whole numbers, as Linux has it: by that the window grows an acknowledgment later",
+    ),
+    (
+        "user_timeout/user-timeout-probe",
+        "asks for a user timeout that counts from Linux's first probe; RFC 9293 section 3.9.1.1 has it from the send",
     ),
     (
         "cwnd_moderation/cwnd-moderation-ecn",
@@ -37,9 +41,6 @@ const REASONS: &[(&str, &str)] = &[
     ("fastopen/server/opt34/pure-syn-data", WITHOUT_TIMESTAMPS),
     ("fastopen/server/pure-syn-data", WITHOUT_TIMESTAMPS),
     // What the engine has not.
-    ("epoll/epoll_out_edge", SEND_BUFFER),
-    ("notsent_lowat/", SEND_BUFFER),
-    ("tcp_info/tcp-info-sndbuf-limited", SEND_BUFFER),
     (
         "slow_start/slow-start-fq",
         "asks for pacing, which the engine has not",
@@ -99,8 +100,6 @@ const REASONS: &[(&str, &str)] = &[
         "gro/",
         "one packet of ten segments, as a device's offload makes it",
     ),
-    ("cubic/cubic-rack-reo-timeout", DEVICE),
-    ("user_timeout/user-timeout-probe", DEVICE),
     ("fastopen/client/nonblocking-connect-bypass-errno", MIDDLE),
     ("fastopen/client/nonblocking-sendto", MIDDLE),
     ("fastopen/client/syn-data-mss", MIDDLE),
@@ -117,11 +116,9 @@ const HYSTART: &str =
     "asks for HyStart; the engine's slow start ends by RFC 9406 (HyStart++), more gently";
 const WITHOUT_TIMESTAMPS: &str =
     "a segment without the timestamps that were agreed on, which RFC 7323 section 3.2 drops";
-const SEND_BUFFER: &str = "asks for what Linux's write takes, which counts a send buffer in units of half a window, by the memory of packets";
 const EXPERIMENTAL: &str = "the option's experimental form; the engine has that of RFC 7413";
 const WITHOUT_COOKIES: &str = "Fast Open without cookies";
 const NO_DATA: &str = "a SYN with a cookie and no data is an ordinary one to the engine";
-const DEVICE: &str = "a device that refuses packets from the middle of the script on";
 const MIDDLE: &str = "a setting that changes in the middle of the script";
 
 /// Why the script of this name does not pass, where that is known.
