@@ -127,11 +127,11 @@ impl Runner {
         fs::write(&copy, script.text.replace(LINUX_COOKIE, version.cookie()))?;
         let writer = fs::File::create(&output)?;
         let local = script.local.as_deref().unwrap_or(version.local());
-        let _ = fs::remove_file(self.scratch.join(REFUSES)); // Of the script before.
-        let mut flags = vec![
-            format!("local={local}"),
-            format!("device_refuses={REFUSES}"),
-        ];
+        let mut flags = vec![format!("local={local}")];
+        if script.text.contains(REFUSES) {
+            let _ = fs::remove_file(self.scratch.join(REFUSES)); // Of an earlier run.
+            flags.push(format!("device_refuses={REFUSES}"));
+        }
         flags.extend_from_slice(&script.flags);
         let mut child = Command::new(&self.packetdrill)
             .arg(format!("--so_filename={}", self.library.display()))

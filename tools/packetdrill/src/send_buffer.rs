@@ -275,28 +275,19 @@ impl SendBuffer {
     /// Segments in flight that Linux would have held back, for the end of the congestion
     /// window cut a packet and most of a round trip is over (tcp_tso_should_defer).
     fn held_back(&self) -> u32 {
-        let is_new = |packet: &&Packet| packet.sent == Some(self.seen.now);
-        let mut newest = self.packets.iter().filter(|packet| packet.sent.is_some());
-        let (Some(first), Some(last)) = (newest.clone().next(), newest.next_back()) else {
+        let now = self.seen.now;
+        let mut sent = self.packets.iter().rev().filter(|p| p.sent.is_some());
+        let (Some(last), Some(before)) = (sent.next(), sent.next()) else {
             return 0;
         };
-        let is_second = newest.next_back().as_ref().is_some_and(is_new);
-        let age = first
-            .sent
-            .map_or(Duration::ZERO, |sent| self.seen.now.since(sent));
+        let oldest = self.packets.front().and_then(|packet| packet.sent);
         let window = self.seen.window.min(self.seen.cwnd * self.seen.mss);
         let is_held_back = last.is_cut
-            && is_new(&last)
-            && is_second
+            && (last.sent, before.sent) == (Some(now), Some(now))
             && last.len < window / TSO_WIN_DIVISOR
-            && age >= self.seen.srtt / 2;
-        if is_held_back {
-            last.len
-                .div_ceil(self.seen.mss.max(1))
-                .min(self.seen.in_flight)
-        } else {
-            0
-        }
+            && oldest.is_some_and(|oldest| now.since(oldest) >= self.seen.srtt / 2);
+        let segments = last.len.div_ceil(self.seen.mss.max(1));
+        segments.min(self.seen.in_flight) * u32::from(is_held_back)
     }
 }
 

@@ -120,13 +120,11 @@ impl World {
             sockets.set_option(id, SocketOption::SendBuffer(size)).ok();
             sockets.send_ending(id, part, ending)
         });
-        let buffer = &mut self.descriptors.socket(number)?.send_buffer;
-        match (taken, buffer) {
-            (Ok(taken), Some(buffer)) => {
-                buffer.take(u32::try_from(taken).unwrap_or(u32::MAX), is_pushed)
+        if let Some(buffer) = &mut self.descriptors.socket(number)?.send_buffer {
+            match taken {
+                Ok(taken) => buffer.take(u32::try_from(taken).unwrap_or(u32::MAX), is_pushed),
+                Err(_) => buffer.refuse(),
             }
-            (Err(_), Some(buffer)) => buffer.refuse(),
-            _ => {}
         }
         transfer.is_waiting = taken.is_err();
         self.settle();
