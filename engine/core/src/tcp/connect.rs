@@ -198,7 +198,10 @@ impl Shared {
         self.next_generation = self.next_generation.wrapping_add(1);
         let mss = self.mss(&opening.key);
         let initial_window = self.initial_window(mss);
+        // What is set later changes no scale that a SYN has offered.
+        let scale = self.syn_scale(&opening.settings);
         let mut tcb = Tcb::new(opening, self.next_generation, mss, initial_window);
+        tcb.set_scales(0, scale.unwrap_or(0));
         if self.config.quick_acks > 0 {
             self.warm(&mut tcb).quick_acks = self.config.quick_acks;
         }
@@ -208,6 +211,12 @@ impl Shared {
     /// The window that a SYN offers: it is never scaled (RFC 7323 section 2.2).
     pub(crate) fn syn_window(&self, settings: &SettingsId) -> u16 {
         u16::try_from(self.receive_buffer(settings)).unwrap_or(u16::MAX)
+    }
+
+    /// The window scale that goes with it, where we use any.
+    pub(crate) fn syn_scale(&self, settings: &SettingsId) -> Option<u8> {
+        let most = self.receive_buffer_max(settings);
+        self.config.window_scaling.then(|| window_scale(most))
     }
 
     /// The options that a SYN of ours offers.
@@ -221,10 +230,7 @@ impl Shared {
     ) -> Options {
         Options {
             mss: Some(self.mss(key).min(self.max_segment(settings))),
-            window_scale: self
-                .config
-                .window_scaling
-                .then(|| window_scale(self.receive_buffer_max(settings))),
+            window_scale: self.syn_scale(settings),
             timestamps: self.config.timestamps.then(|| self.timestamps(now, 0)),
             sack_permitted: self.config.sack,
             order: self.config.option_order,
@@ -280,9 +286,9 @@ impl Shared {
         tcb.snd_wl1 = irs;
         tcb.snd_wnd = u32::from(window);
         let scale = options.window_scale;
-        if let Some(scale) = scale.filter(|_| self.config.window_scaling) {
-            let own = window_scale(self.receive_buffer_max(&tcb.settings));
-            tcb.set_scales(scale, own);
+        match scale.filter(|_| self.config.window_scaling) {
+            Some(scale) => tcb.set_scales(scale, tcb.rcv_scale()),
+            None => tcb.set_scales(0, 0),
         }
         // Kept in the units of later windows.
         tcb.snd_wnd_max = window >> tcb.snd_scale();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  31    27 26 24 23                     0
-//! | slot   | MSS |  keyed hash of flow, IRS, slot, MSS and offers  |  our ISS
+//! | slot   | MSS | keyed hash of flow, IRS, slot and both's offers |  our ISS
 //!
 //!  31                        6   5   4   3 0
 //! | clock                  | ECN | SACK | scale |  our TSval, where the SYN had one
@@ -12,7 +12,9 @@
 //! What the SYN offered comes back in the ACK: its MSS, rounded down to one of
 //! eight, in the acknowledgment; window scale, SACK-permitted and ECN in the echoed
 //! timestamp. Without timestamps only the MSS survives. The hash covers all of
-//! it, so an ACK with any bit of it changed is none of ours.
+//! it, so an ACK with any bit of it changed is none of ours. It covers what the
+//! SYN-ACK said of our window, too: the peer goes by that, whatever the listener's
+//! options have become.
 //!
 //! A segment that overtakes the first brings back the cookie too, under another
 //! sequence number. It can't be told from a forgery of the same slot, so neither is
@@ -92,6 +94,13 @@ impl Extras {
     }
 }
 
+/// What a SYN-ACK says of our window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) field: u16,
+    pub(crate) scale: Option<u8>,
+}
+
 /// Why an acknowledgment opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoCookie {
@@ -114,15 +123,23 @@ impl CookieJar {
     }
 
     /// The initial sequence number that answers a SYN.
-    pub(crate) fn bake(&self, now: Instant, key: &FlowKey, irs: Seq, offer: Offer) -> Seq {
+    pub(crate) fn bake(
+        &self,
+        now: Instant,
+        key: &FlowKey,
+        irs: Seq,
+        offer: Offer,
+        own: Window,
+    ) -> Seq {
         let fits = MSS.iter().rposition(|&mss| mss <= offer.mss).unwrap_or(0);
         let mss_index = u32::try_from(fits).unwrap_or(0);
         let extras = offer.extras.map(Extras::bits);
-        self.cookie(slot_at(now), key, irs, mss_index, extras)
+        let facts = facts(mss_index, extras, own);
+        self.cookie(slot_at(now), key, irs, mss_index, facts)
     }
 
     /// What the SYN offered that this acknowledgment's cookie was made for. `echo` is
-    /// the timestamp that came back.
+    /// the timestamp that came back, and `own` what the SYN-ACK should have said.
     pub(crate) fn check(
         &self,
         now: Instant,
@@ -130,6 +147,7 @@ impl CookieJar {
         irs: Seq,
         cookie: Seq,
         echo: Option<u32>,
+        own: Window,
     ) -> Result<Offer, NoCookie> {
         let slot = slot_at(now);
         let age = slot.wrapping_sub(cookie.0 >> 27) & 0x1f;
@@ -139,7 +157,7 @@ impl CookieJar {
         let mss_index = cookie.0 >> 24 & 7;
         let extras = echo.map(Extras::bits_of);
         let slot = slot.wrapping_sub(age);
-        if self.cookie(slot, key, irs, mss_index, extras) != cookie {
+        if self.cookie(slot, key, irs, mss_index, facts(mss_index, extras, own)) != cookie {
             return Err(NoCookie::Other);
         }
         Ok(Offer {
@@ -148,19 +166,23 @@ impl CookieJar {
         })
     }
 
-    fn cookie(
-        &self,
-        slot: u32,
-        key: &FlowKey,
-        irs: Seq,
-        mss_index: u32,
-        extras: Option<u8>,
-    ) -> Seq {
-        // No offer of extras is told from every offer.
-        let facts = mss_index | extras.map_or(1 << 31, |bits| u32::from(bits) << 3);
+    fn cookie(&self, slot: u32, key: &FlowKey, irs: Seq, mss_index: u32, facts: u32) -> Seq {
         let hash = self.0.hash_with(key, [irs.0, slot, facts]);
         Seq((slot & 0x1f) << 27 | mss_index << 24 | upper(hash) & 0xff_ffff)
     }
+}
+
+/// All that both sides offer, in a word:
+///
+/// ```text
+///  31            28     25 24         9 8       3 2   0
+/// | no extras |   | scale | our window | extras  | MSS |
+/// ```
+fn facts(mss_index: u32, extras: Option<u8>, own: Window) -> u32 {
+    // No offer is told from every offer.
+    let extras = extras.map_or(1 << 31, |bits| u32::from(bits) << 3);
+    let scale = u32::from(own.scale.unwrap_or(Extras::NO_SCALE));
+    mss_index | extras | u32::from(own.field) << 9 | scale << 25
 }
 
 fn upper(hash: u64) -> u32 {
@@ -190,6 +212,11 @@ mod tests {
         }
     }
 
+    const OWN: Window = Window {
+        field: 65_535,
+        scale: Some(7),
+    };
+
     fn offer() -> impl Strategy<Value = Offer> {
         let extras = (prop::option::of(0u8..15), any::<bool>(), any::<bool>()).prop_map(
             |(window_scale, sack_permitted, ecn)| Extras {
@@ -209,12 +236,12 @@ mod tests {
         fn what_was_offered_comes_back(offer in offer(), irs: u32, clock: u32, millis in 0u64..1 << 40, wait in 0u64..300_000) {
             let jar = CookieJar::new([3; 16]);
             let (made, asked) = (Instant::from_millis(millis), Instant::from_millis(millis + wait));
-            let cookie = jar.bake(made, &flow(9), Seq(irs), offer);
+            let cookie = jar.bake(made, &flow(9), Seq(irs), offer, OWN);
             let echo = offer.extras.map(|extras| extras.stamp(clock));
             if let Some(stamp) = echo {
                 prop_assert!(clock.wrapping_sub(stamp) < 64);
             }
-            let came = jar.check(asked, &flow(9), Seq(irs), cookie, echo);
+            let came = jar.check(asked, &flow(9), Seq(irs), cookie, echo, OWN);
             if wait < 64_000 {
                 let came = came.unwrap();
                 prop_assert_eq!(came.extras, offer.extras);
@@ -231,9 +258,9 @@ mod tests {
         fn a_changed_cookie_is_none(offer in offer(), irs: u32, clock: u32, bit in 0u32..32, extra_bit in 0u32..6) {
             let jar = CookieJar::new([3; 16]);
             let now = Instant::from_millis(1_000_000);
-            let cookie = jar.bake(now, &flow(9), Seq(irs), offer);
+            let cookie = jar.bake(now, &flow(9), Seq(irs), offer, OWN);
             let echo = offer.extras.map(|extras| extras.stamp(clock));
-            let check = |port, irs: u32, cookie: u32, echo| jar.check(now, &flow(port), Seq(irs), Seq(cookie), echo);
+            let check = |port, irs: u32, cookie: u32, echo| jar.check(now, &flow(port), Seq(irs), Seq(cookie), echo, OWN);
             prop_assert!(check(9, irs, cookie.0, echo).is_ok());
             prop_assert!(check(9, irs, cookie.0 ^ 1 << bit, echo).is_err());
             prop_assert_eq!(check(9, irs ^ 1 << bit, cookie.0, echo), Err(NoCookie::Other));
@@ -242,8 +269,11 @@ mod tests {
             prop_assert!(check(9, irs, cookie.0, altered).is_err());
             let other = if echo.is_some() { None } else { Some(7) };
             prop_assert!(check(9, irs, cookie.0, other).is_err());
+            for own in [Window { field: 65_534, ..OWN }, Window { scale: Some(6), ..OWN }, Window { scale: None, ..OWN }] {
+                prop_assert!(jar.check(now, &flow(9), Seq(irs), cookie, echo, own).is_err());
+            }
             let other = CookieJar::new([4; 16]);
-            prop_assert!(other.check(now, &flow(9), Seq(irs), cookie, echo).is_err());
+            prop_assert!(other.check(now, &flow(9), Seq(irs), cookie, echo, OWN).is_err());
         }
     }
 
@@ -256,7 +286,7 @@ mod tests {
         let (mut hits, mut others) = (0, 0);
         for n in 0..1_000_000u32 {
             let guess = Seq(n.wrapping_mul(0x9e37_79b9));
-            match jar.check(now, &flow(9), Seq(7), guess, None) {
+            match jar.check(now, &flow(9), Seq(7), guess, None, OWN) {
                 Ok(_) => hits += 1,
                 Err(NoCookie::Other) => others += 1,
                 Err(NoCookie::Stale | NoCookie::NoneSent) => {}

@@ -7,7 +7,6 @@
 
 use super::connect::Opening;
 use super::cookie::Extras;
-use super::cookie::NoCookie;
 use super::input::{is_acceptable, micros};
 use super::options::{AcceptOverflow, SynCookies};
 use super::reset::header;
@@ -324,31 +323,6 @@ impl Tcp {
             .map(Some)
     }
 
-    /// What is acknowledged is not the record's SYN. The peer's SYN may have come
-    /// twice, and a cookie have answered it when there was no room for a record: the
-    /// peer goes by the answer that it saw first. Any other is a bad ACK (RFC 9293
-    /// section 3.10.7.4).
-    fn complete_by_cookie(
-        &mut self,
-        cx: &mut Cx,
-        id: ListenerId,
-        index: u32,
-        segment: &Segment,
-    ) -> Result<u32, DropReason> {
-        match self.check_cookie(cx.now, id, segment) {
-            Ok(offer) => {
-                self.fail_half_open(index);
-                self.open_by_cookie(cx, id, segment, offer)
-            }
-            Err(NoCookie::Other) => Err(DropReason::BadCookie),
-            Err(NoCookie::NoneSent | NoCookie::Stale) => {
-                self.shared
-                    .send_reset(segment.key, segment.header.ack, None);
-                Err(DropReason::BadAck)
-            }
-        }
-    }
-
     /// TCP_DEFER_ACCEPT: a handshake that brings no data does not wake the
     /// application yet. The record stays, and its SYN-ACK is sent again when the
     /// time is over: what answers that is accepted as it is.
@@ -475,7 +449,7 @@ impl Tcp {
     }
 
     /// A half-open connection came to nothing (tcpAttemptFails).
-    fn fail_half_open(&mut self, index: u32) {
+    pub(super) fn fail_half_open(&mut self, index: u32) {
         if let Some(record) = self.forget_half_open(index) {
             self.shared.settings.release(record.settings);
             self.shared.stats.attempt_fails += 1;

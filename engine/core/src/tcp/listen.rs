@@ -51,6 +51,9 @@ pub(crate) struct Listener {
     pub(super) port: u16,
     pub(super) backlog: usize,
     pub(super) settings: SettingsId,
+    /// Those that cookies were made by before an option changed what a SYN-ACK says of
+    /// the window: some may still come back.
+    pub(super) earlier: Option<SettingsId>,
     /// Its records in the SYN queue.
     pub(super) half_open: usize,
     /// Until when a cookie may come back that this listener sent.
@@ -101,6 +104,7 @@ impl Tcp {
             port,
             backlog,
             settings,
+            earlier: None,
             half_open: 0,
             cookies_until: Instant::ZERO,
             accept_queue,
@@ -128,7 +132,12 @@ impl Tcp {
         else {
             return;
         };
-        self.shared.settings.release(listener.settings);
+        for settings in [Some(listener.settings), listener.earlier]
+            .into_iter()
+            .flatten()
+        {
+            self.shared.settings.release(settings);
+        }
         self.shared.fast_open.issuer.forget(id);
         for waiting in listener.accept_queue {
             if self.connection(waiting).is_some() {
@@ -246,6 +255,18 @@ impl Tcp {
             .get_mut(usize::from(id.0))
             .and_then(Option::as_mut)
             .ok_or(OptionError::BadDescriptor)?;
-        self.shared.settings.change(&mut listener.settings, option)
+        let before = self.shared.settings.share(&listener.settings);
+        let changed = self.shared.settings.change(&mut listener.settings, option);
+        // Cookies may be out that offered another window.
+        let says = |settings| self.shared.own_window(settings);
+        let spare = if says(&before) == says(&listener.settings) {
+            Some(before)
+        } else {
+            listener.earlier.replace(before)
+        };
+        if let Some(settings) = spare {
+            self.shared.settings.release(settings);
+        }
+        changed
     }
 }

@@ -397,6 +397,7 @@ impl Shared {
     fn header_of_syn(&self, now: Instant, tcb: &mut Tcb, plan: &Plan) -> Header {
         let mut options = self.syn_options(now, &tcb.key, &tcb.settings);
         options.fast_open = tcb.with_syn().1;
+        options.window_scale = options.window_scale.map(|_| tcb.rcv_scale());
         if tcb.state == State::SynReceived {
             // A SYN-ACK takes up only what the peer's SYN offered.
             let is_scaled = tcb.rcv_scale() > 0 || tcb.snd_scale() > 0;

@@ -1,10 +1,11 @@
 //! Handshakes without a record: a cookie answers the SYN, and the ACK that brings
 //! it back opens the connection at once (RFC 4987 section 3.6).
 
-use super::cookie::{self, Extras, NoCookie, Offer};
+use super::cookie::{self, Extras, NoCookie, Offer, Window};
 use super::half_open::{HalfOpen, Syn};
 use super::reset::header;
-use super::{AcceptOverflow, Cx, ListenerId, Segment, Tcp};
+use super::settings::SettingsId;
+use super::{AcceptOverflow, Cx, ListenerId, Segment, Shared, Tcp};
 use crate::stats::DropReason;
 use crate::time::Instant;
 use crate::wire::tcp::{Flags, Options, Timestamps};
@@ -35,13 +36,14 @@ impl Tcp {
             mss: shared.offered_mss(&key, syn.options.mss),
             extras,
         };
-        let iss = shared.cookies.bake(cx.now, &key, syn.seq, offer);
+        let window = shared.own_window(&listener.settings);
+        let iss = shared.cookies.bake(cx.now, &key, syn.seq, offer, window);
         let clock = shared.timestamp(cx.now);
         let options = Options {
             mss: own.mss,
             window_scale: extras
                 .and_then(|extras| extras.window_scale)
-                .and(own.window_scale),
+                .and(window.scale),
             timestamps: extras.zip(timestamps).map(|(extras, theirs)| Timestamps {
                 value: extras.stamp(clock),
                 echo: theirs.value,
@@ -50,10 +52,9 @@ impl Tcp {
             order: own.order,
             ..Options::default()
         };
-        let window = shared.syn_window(&listener.settings);
         let ecn = extras.is_some_and(|extras| extras.ecn);
         let flags = Flags::SYN | Flags::ACK | if ecn { Flags::ECE } else { Flags(0) };
-        let syn_ack = header(key, flags, iss, syn.seq + 1, window, options);
+        let syn_ack = header(key, flags, iss, syn.seq + 1, window.field, options);
         shared.reply_as(key, shared.service_of(&listener.settings), syn_ack);
         shared.stats.cookies_sent += 1;
         listener.cookies_until = cx.now + cookie::LIFETIME;
@@ -71,7 +72,7 @@ impl Tcp {
         segment: &Segment,
     ) -> Result<u32, DropReason> {
         match self.check_cookie(cx.now, id, segment) {
-            Ok(offer) => self.open_by_cookie(cx, id, segment, offer),
+            Ok(cookie) => self.open_by_cookie(cx, id, segment, &cookie),
             Err(NoCookie::NoneSent) => Err(self.shared.reset_stray(cx.now, segment)),
             Err(no_cookie) => {
                 self.shared.stats.cookies_failed += 1;
@@ -83,33 +84,68 @@ impl Tcp {
         }
     }
 
-    /// What the SYN offered whose cookie this acknowledgment brings back.
-    pub(super) fn check_cookie(
+    /// An ACK for the half-open record `index` that does not acknowledge its SYN-ACK.
+    /// The peer's SYN may have come twice, and a cookie have answered it when there was
+    /// no room for a record: the peer goes by the answer that it saw first. Any other is
+    /// a bad ACK (RFC 9293 section 3.10.7.4).
+    pub(super) fn complete_by_cookie(
+        &mut self,
+        cx: &mut Cx,
+        id: ListenerId,
+        index: u32,
+        segment: &Segment,
+    ) -> Result<u32, DropReason> {
+        match self.check_cookie(cx.now, id, segment) {
+            Ok(cookie) => {
+                self.fail_half_open(index);
+                self.open_by_cookie(cx, id, segment, &cookie)
+            }
+            Err(NoCookie::Other) => Err(DropReason::BadCookie),
+            Err(NoCookie::NoneSent | NoCookie::Stale) => {
+                self.shared
+                    .send_reset(segment.key, segment.header.ack, None);
+                Err(DropReason::BadAck)
+            }
+        }
+    }
+
+    /// The cookie that this acknowledgment brings back.
+    fn check_cookie(
         &self,
         now: Instant,
         id: ListenerId,
         segment: &Segment,
-    ) -> Result<Offer, NoCookie> {
+    ) -> Result<Cookie, NoCookie> {
         let ack = &segment.header;
+        let Some(listener) = self.listener(id) else {
+            return Err(NoCookie::NoneSent);
+        };
         // What completes a handshake may come to another shard than the SYN.
-        let until = self
-            .listener(id)
-            .map(|listener| listener.cookies_until.max(self.siblings.cookies_until()));
-        if ack.flags.contains(Flags::SYN) || until.is_none_or(|until| now > until) {
+        let until = listener.cookies_until.max(self.siblings.cookies_until());
+        if ack.flags.contains(Flags::SYN) || now > until {
             return Err(NoCookie::NoneSent);
         }
         let (irs, iss) = (ack.seq.back(1), ack.ack.back(1));
         let echo = ack.options.timestamps.map(|timestamps| timestamps.echo);
-        self.shared.cookies.check(now, &segment.key, irs, iss, echo)
+        let shared = &self.shared;
+        let check = |settings| {
+            let own = shared.own_window(settings);
+            shared.cookies.check(now, &segment.key, irs, iss, echo, own)
+        };
+        let (offer, is_earlier) = match (check(&listener.settings), &listener.earlier) {
+            (Err(NoCookie::Other), Some(earlier)) => (check(earlier)?, true),
+            (checked, _) => (checked?, false),
+        };
+        Ok(Cookie { offer, is_earlier })
     }
 
     /// The handshake that this segment completes becomes a connection.
-    pub(super) fn open_by_cookie(
+    fn open_by_cookie(
         &mut self,
         cx: &mut Cx,
         id: ListenerId,
         segment: &Segment,
-        offer: Offer,
+        cookie: &Cookie,
     ) -> Result<u32, DropReason> {
         let (key, ack) = (segment.key, &segment.header);
         self.shared.stats.cookies_received += 1;
@@ -119,22 +155,41 @@ impl Tcp {
             }
             return Err(reason);
         }
-        let extras = offer.extras.unwrap_or_default();
         let Some(Some(listener)) = self.listeners.get(usize::from(id.0)) else {
             return Err(DropReason::NoListener);
         };
-        let settings = self.shared.settings.share(&listener.settings);
+        let earlier = listener.earlier.as_ref().filter(|_| cookie.is_earlier);
+        let settings = earlier.unwrap_or(&listener.settings);
+        let settings = self.shared.settings.share(settings);
         let syn = Syn {
             irs: ack.seq.back(1),
             iss: ack.ack.back(1),
             ts_recent: ack.options.timestamps.map(|timestamps| timestamps.value),
             window: ack.window,
-            mss: offer.mss,
-            extras,
+            mss: cookie.offer.mss,
+            extras: cookie.offer.extras.unwrap_or_default(),
         };
         let record = HalfOpen::new(cx.now, key, id, settings, syn);
         self.shared.stats.passive_opens += 1;
         // When the SYN-ACK was sent is forgotten: no sample of the round trip.
         self.admit(cx, record, None)
     }
+}
+
+impl Shared {
+    /// What a SYN-ACK says of our window.
+    pub(super) fn own_window(&self, settings: &SettingsId) -> Window {
+        Window {
+            field: self.syn_window(settings),
+            scale: self.syn_scale(settings),
+        }
+    }
+}
+
+/// A cookie that came back.
+#[derive(Clone, Copy, Debug)]
+struct Cookie {
+    offer: Offer,
+    /// It was made by the options that the listener had before.
+    is_earlier: bool,
 }

@@ -34,6 +34,7 @@ mod right_sizing;
 mod sack;
 mod settings;
 mod urgent;
+mod window_scale;
 mod wrap;
 
 /// What the peer and the engine speak here.
