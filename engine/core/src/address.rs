@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// An IPv4 or IPv6 address in 16 bytes: an IPv4 one is v4-mapped (RFC 4291
 /// section 2.5.5.2). No packet may carry a mapped address in an IPv6 header, so
 /// the two families never meet (the stack drops one that does).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address([u8; 16]);
 
 impl Address {
@@ -69,10 +69,7 @@ impl Address {
 impl From<Ipv4Addr> for Address {
     #[inline]
     fn from(ip: Ipv4Addr) -> Address {
-        let mut bytes = [0; 16];
-        bytes[..12].copy_from_slice(&Address::MAPPED);
-        bytes[12..].copy_from_slice(&ip.octets());
-        Address(bytes)
+        Address((0xffff << 32 | u128::from(ip.to_bits())).to_be_bytes())
     }
 }
 

@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 use std::fmt;
 
 /// A connection's addresses, as this side names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowKey {
     /// The peer's address.
     pub remote: Address,
@@ -51,12 +51,14 @@ impl FlowHasher {
     /// A flow's hash.
     #[inline]
     pub fn hash(&self, key: &FlowKey) -> u64 {
-        let mut bytes = [0; 22];
-        bytes[..16].copy_from_slice(&key.remote.octets());
-        bytes[16..18].copy_from_slice(&key.local.to_be_bytes());
-        bytes[18..20].copy_from_slice(&key.local_port.to_be_bytes());
-        bytes[20..].copy_from_slice(&key.remote_port.to_be_bytes());
-        self.0.hash(&bytes)
+        let remote = u128::from_ne_bytes(key.remote.octets());
+        let [local, local_port, remote_port] =
+            [key.local, key.local_port, key.remote_port].map(u128::from);
+        // Written in the words that it is read in: narrower ones would be waited for.
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&remote.to_ne_bytes());
+        bytes[16..].copy_from_slice(&(local << 32 | local_port << 16 | remote_port).to_ne_bytes());
+        self.0.hash(&bytes[..24])
     }
 
     /// A hash of a flow and of more words, under the same key: no value of it says

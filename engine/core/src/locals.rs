@@ -34,7 +34,8 @@ pub(crate) struct Locals {
     networks: Vec<(Address, u8)>,
     v4: Turn,
     v6: Turn,
-    gateways: Gateways,
+    gateway_v4: Option<Address>,
+    gateway_v6: Option<Address>,
 }
 
 /// The addresses of one family, which take turns.
@@ -81,7 +82,8 @@ impl Locals {
             by_address,
             v4: turn(v4),
             v6: turn(v6),
-            gateways,
+            gateway_v4: gateways.v4.map(Address::from),
+            gateway_v6: gateways.v6.map(Address::from),
         }
     }
 
@@ -129,13 +131,15 @@ impl Locals {
     /// The address on the link that a packet to `remote` goes to first.
     #[inline]
     pub(crate) fn next_hop(&self, remote: Address) -> Address {
-        let gateway = match remote.ip() {
-            IpAddr::V4(_) => self.gateways.v4.map(Address::from),
-            IpAddr::V6(_) => self.gateways.v6.map(Address::from),
+        let gateway = if remote.is_v4() {
+            &self.gateway_v4
+        } else {
+            &self.gateway_v6
         };
-        gateway
-            .filter(|_| !self.is_on_link(remote))
-            .unwrap_or(remote)
+        match gateway {
+            Some(gateway) if !self.is_on_link(remote) => *gateway,
+            _ => remote,
+        }
     }
 
     fn is_on_link(&self, remote: Address) -> bool {

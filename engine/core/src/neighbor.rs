@@ -170,13 +170,18 @@ impl NeighborCache {
     }
 
     /// Where to send to; an unknown address is asked for by the next probe.
+    #[inline]
     pub fn lookup(&mut self, now: Instant, ip: Address) -> Resolution {
-        if let Some((known, mac, until)) = self.memo
-            && known == ip
-            && now < until
+        if let Some((known, mac, until)) = &self.memo
+            && *known == ip
+            && now < *until
         {
-            return Resolution::Reachable(mac);
+            return Resolution::Reachable(*mac);
         }
+        self.resolve(now, ip)
+    }
+
+    fn resolve(&mut self, now: Instant, ip: Address) -> Resolution {
         if !self.entries.contains_key(&ip) && !self.make_room(now) {
             return Resolution::Failed;
         }

@@ -25,7 +25,7 @@ use crate::time::Instant;
 use crate::wire::ChecksumPolicy;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress};
 use build::{Envelope, Port};
-use demux::Arrival;
+use demux::Arrivals;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
@@ -85,7 +85,7 @@ pub(crate) struct Stack {
     neighbors: NeighborCache,
     tcp: Tcp,
     /// Segments of the batch that is being processed; empty between batches.
-    arrivals: Vec<Arrival>,
+    arrivals: Arrivals,
     /// Connections that wait for their next hop to be resolved.
     unresolved: Vec<u32>,
     outbox: VecDeque<Frame>,
@@ -105,7 +105,7 @@ impl Stack {
             tcp,
             locals: Locals::new(&config.addresses, config.gateways),
             neighbors: NeighborCache::new(neighbor::Config::default()),
-            arrivals: Vec::with_capacity(Batch::CAPACITY),
+            arrivals: Arrivals::default(),
             unresolved: Vec::new(),
             outbox: VecDeque::new(),
             link: LinkStats::default(),
@@ -274,13 +274,11 @@ impl Stack {
 
     fn output_connections(&mut self, cx: &mut Cx, batch: &mut Batch) {
         while batch.room() > 0 && cx.pool.available() > 0 {
-            let Some((index, key)) = self.tcp.poll_output() else {
+            let Some((index, remote)) = self.tcp.poll_output() else {
                 return;
             };
-            match self
-                .neighbors
-                .lookup(cx.now, self.locals.next_hop(key.remote))
-            {
+            let hop = self.locals.next_hop(remote);
+            match self.neighbors.lookup(cx.now, hop) {
                 Resolution::Reachable(mac) => {
                     let mut port = Port {
                         config: &self.config,

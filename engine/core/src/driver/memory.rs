@@ -57,8 +57,13 @@ impl MemoryDriver {
 
 /// Moves everything that either end has sent to the other.
 pub fn carry(a: &mut MemoryDriver, b: &mut MemoryDriver) {
-    b.arrived.append(&mut a.sent);
-    a.arrived.append(&mut b.sent);
+    for (from, to) in [(&mut a.sent, &mut b.arrived), (&mut b.sent, &mut a.arrived)] {
+        if to.is_empty() {
+            std::mem::swap(from, to);
+        } else {
+            to.append(from);
+        }
+    }
     a.completed.append(&mut b.payment);
     b.completed.append(&mut a.payment);
 }

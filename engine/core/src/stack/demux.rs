@@ -10,60 +10,75 @@
 use super::ip::Received;
 use super::{Input, Stack, offset_in};
 use crate::flow::FlowKey;
-use crate::frame::Frame;
+use crate::frame::{Batch, Frame};
 use crate::stats::DropReason;
 use crate::tcp::{Cx, Segment};
 use crate::wire::checksum::Sum;
-use crate::wire::tcp::Header;
 
 /// A segment that has been parsed and not yet been processed.
-pub(super) struct Arrival {
+#[derive(Default)]
+struct Arrival {
     /// The hash of its flow.
-    pub(super) hash: u64,
-    pub(super) segment: Segment,
+    hash: u64,
+    segment: Segment,
     /// Its data, unless somebody has taken it.
-    pub(super) frame: Option<Frame>,
+    frame: Option<Frame>,
+}
+
+/// The segments of a batch. They are parsed into their places: what was written a
+/// moment ago is better not moved.
+pub(super) struct Arrivals {
+    places: Box<[Arrival]>,
+    count: usize,
+}
+
+impl Default for Arrivals {
+    fn default() -> Arrivals {
+        Arrivals {
+            places: (0..Batch::CAPACITY).map(|_| Arrival::default()).collect(),
+            count: 0,
+        }
+    }
 }
 
 impl Stack {
     /// The frame's window is the segment; `pseudo` is the sum of its pseudo-header.
+    #[inline(always)]
     pub(super) fn input_tcp(&mut self, ip: &Received, pseudo: Sum, mut frame: Frame) -> Input {
-        let parsed = Header::parse_with(frame.data(), pseudo, self.config.checksum);
-        let (header, payload) = match parsed {
-            Ok(parsed) => parsed,
+        let Some(arrival) = self.arrivals.places.get_mut(self.arrivals.count) else {
+            unreachable!("a batch has no more frames than there are places");
+        };
+        let Segment { key, header, .. } = &mut arrival.segment;
+        let payload = match header.read(frame.data(), pseudo, self.config.checksum) {
+            Ok(payload) => payload,
             Err(malformed) => return Err((malformed.into(), frame)),
         };
-        let (offset, len) = (offset_in(frame.data(), payload), payload.len());
-        let key = FlowKey {
+        *key = FlowKey {
             remote: ip.source,
             local: ip.local,
             local_port: header.destination_port,
             remote_port: header.source_port,
         };
-        let segment = Segment {
-            key,
-            header,
-            payload_len: u32::try_from(len).unwrap_or(0),
-            ecn: ip.tos & 3,
-        };
+        arrival.hash = self.tcp.hash(key);
+        let (offset, len) = (offset_in(frame.data(), payload), payload.len());
+        arrival.segment.payload_len = u32::try_from(len).unwrap_or(0);
+        arrival.segment.ecn = ip.tos & 3;
         frame.narrow(offset, len);
-        self.arrivals.push(Arrival {
-            hash: self.tcp.hash(&key),
-            segment,
-            frame: Some(frame),
-        });
+        arrival.frame = Some(frame);
+        self.arrivals.count += 1;
         Ok(())
     }
 
     /// Processes the segments of a batch, in the order in which they came.
     pub(super) fn input_segments(&mut self, cx: &mut Cx) {
-        let mut arrivals = std::mem::take(&mut self.arrivals);
+        let Arrivals { places, count } = &mut self.arrivals;
+        let arrivals = &mut places[..std::mem::take(count)];
         self.tcp.touch(arrivals.iter().map(|arrival| arrival.hash));
         for Arrival {
             hash,
             segment,
             frame,
-        } in &mut arrivals
+        } in arrivals
         {
             let flow = self.tcp.find(*hash, &segment.key);
             // Who has a flow was asked this when it began.
@@ -76,7 +91,5 @@ impl Stack {
                 cx.pool.free(frame);
             }
         }
-        arrivals.clear();
-        self.arrivals = arrivals;
     }
 }

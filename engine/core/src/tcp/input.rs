@@ -17,7 +17,7 @@ use crate::time::Instant;
 use crate::wire::tcp::{Flags, Header};
 
 /// A segment without its data, which is the window of the frame beside it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Segment {
     /// The flow as this side names it.
     pub(crate) key: FlowKey,

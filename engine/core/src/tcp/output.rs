@@ -13,6 +13,7 @@ use super::state::State;
 use super::tcb::{Tcb, TcbFlags, Timer};
 use super::transitions::Event;
 use super::{Cx, Reply, Shared, Tcp};
+use crate::address::Address;
 use crate::flow::FlowKey;
 use crate::frame::FramePool;
 use crate::seq::Seq;
@@ -83,11 +84,11 @@ const TURN: usize = 16;
 
 impl Tcp {
     /// The next connection that may have something to send, and to whom.
-    pub(crate) fn poll_output(&mut self) -> Option<(u32, FlowKey)> {
+    pub(crate) fn poll_output(&mut self) -> Option<(u32, Address)> {
         while let Some(index) = self.shared.output.pop_front() {
             if let Some(tcb) = self.connections.get_mut(index) {
                 tcb.unset(TcbFlags::OUTPUT_QUEUED);
-                return Some((index, tcb.key));
+                return Some((index, tcb.key.remote));
             }
         }
         None
@@ -122,7 +123,8 @@ impl Tcp {
                 shared.schedule(cx.now, index, tcb);
                 return;
             };
-            let mut header = shared.header_of(cx.now, tcb, &plan);
+            let mut header = Header::default();
+            shared.fill_header(cx.now, tcb, &plan, &mut header);
             let (codepoint, flags) = shared.ecn_of(tcb, &plan);
             header.flags = header.flags | flags;
             let payload = Payload {
@@ -176,6 +178,7 @@ impl Tcb {
 
 impl Shared {
     /// What to send next; none when nothing may leave.
+    #[inline(always)]
     fn plan(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
         if !tcb.has_output() {
             return None;
@@ -192,6 +195,7 @@ impl Shared {
     }
 
     /// What is sent before new data: a report, and what was lost or may have been.
+    #[inline(always)]
     fn plan_repair(&self, tcb: &mut Tcb) -> Option<Plan> {
         let cold = tcb.cold()?;
         // A report leaves alone: beside a full segment of data it has no room.
@@ -300,6 +304,7 @@ impl Shared {
     /// What waits is gathered into full segments (SHLD-28, MAY-16) of one record, and goes
     /// out as soon as nothing is in flight (MUST-60). Silly windows are MUST-38; past a
     /// window that shrank nothing new is sent (SHLD-15).
+    #[inline(always)]
     fn plan_new(&self, now: Instant, tcb: &mut Tcb) -> Option<Plan> {
         if !tcb.has_unsent() {
             return None;
@@ -362,6 +367,7 @@ impl Shared {
 
     /// `len` bytes at `seq`, with the FIN if it comes right after them, and PSH on the
     /// last of several that were pushed, alone (SHLD-27).
+    #[inline(always)]
     fn plan_data(&self, tcb: &Tcb, seq: Seq, len: u32, kind: Kind) -> Plan {
         let reaches_end = seq + len == tcb.data_end();
         let mut flags = Flags::ACK;
@@ -379,19 +385,27 @@ impl Shared {
         }
     }
 
+    /// The header of a planned segment, from a blank one: it is too large to be moved
+    /// for nothing.
     #[inline]
-    fn header_of(&self, now: Instant, tcb: &mut Tcb, plan: &Plan) -> Header {
+    fn fill_header(&self, now: Instant, tcb: &mut Tcb, plan: &Plan, header: &mut Header) {
         if plan.kind == Kind::Syn {
-            return self.header_of_syn(now, tcb, plan);
+            *header = self.header_of_syn(now, tcb, plan);
+            return;
         }
-        let window = self.advertise(tcb);
-        let mut options = self.options_of(now, tcb);
+        header.source_port = tcb.key.local_port;
+        header.destination_port = tcb.key.remote_port;
+        header.seq = plan.seq;
+        header.ack = tcb.rcv_nxt;
+        header.flags = plan.flags;
+        header.window = self.advertise(tcb);
+        if tcb.is(TcbFlags::TIMESTAMPS) {
+            header.options.timestamps = Some(self.timestamps(now, tcb.ts_recent));
+        }
         if plan.kind == Kind::Ack {
-            options.sack = Self::report(tcb);
+            header.options.sack = Self::report(tcb);
         }
-        let mut header = header(tcb.key, plan.flags, plan.seq, tcb.rcv_nxt, window, options);
-        tcb.mark_segment(&mut header);
-        header
+        tcb.mark_segment(header);
     }
 
     fn header_of_syn(&self, now: Instant, tcb: &mut Tcb, plan: &Plan) -> Header {
@@ -425,6 +439,7 @@ impl Shared {
     }
 
     /// The planned segment has left.
+    #[inline(always)]
     fn sent(&mut self, now: Instant, tcb: &mut Tcb, plan: &Plan) {
         self.stats.segments_out += 1;
         // An empty probe is dropped before its ACK field is read.

@@ -70,7 +70,7 @@ impl fmt::Debug for Flags {
 }
 
 /// A header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// Source port.
     pub source_port: u16,
@@ -102,16 +102,20 @@ impl Header {
     ) -> Result<(Header, &[u8]), Malformed> {
         let (source, destination) = (source.into(), destination.into());
         let pseudo = pseudo_header(source, destination, PROTOCOL_TCP, segment.len());
-        Header::parse_with(segment, pseudo, policy)
+        let mut header = Header::default();
+        let data = header.read(segment, pseudo, policy)?;
+        Ok((header, data))
     }
 
-    /// The same, with the sum of the pseudo-header.
+    /// The same with the sum of the pseudo-header, and where the header is to stay: it
+    /// is too large to be moved for nothing. What it held before is gone in any case.
     #[inline]
-    pub fn parse_with(
-        segment: &[u8],
+    pub(crate) fn read<'a>(
+        &mut self,
+        segment: &'a [u8],
         pseudo: Sum,
         policy: ChecksumPolicy,
-    ) -> Result<(Header, &[u8]), Malformed> {
+    ) -> Result<&'a [u8], Malformed> {
         let (fixed, rest) = segment
             .split_first_chunk::<HEADER_LEN>()
             .ok_or(Malformed::Truncated)?;
@@ -126,17 +130,15 @@ impl Header {
         if !is_whole && !is_partial() {
             return Err(Malformed::Checksum);
         }
-        let header = Header {
-            source_port: u16_at(fixed, 0),
-            destination_port: u16_at(fixed, 2),
-            seq: Seq(u32_at(fixed, 4)),
-            ack: Seq(u32_at(fixed, 8)),
-            flags: Flags(fixed[13]),
-            window: u16_at(fixed, 14),
-            urgent: u16_at(fixed, 18),
-            options: Options::parse(options)?,
-        };
-        Ok((header, data))
+        self.source_port = u16_at(fixed, 0);
+        self.destination_port = u16_at(fixed, 2);
+        self.seq = Seq(u32_at(fixed, 4));
+        self.ack = Seq(u32_at(fixed, 8));
+        self.flags = Flags(fixed[13]);
+        self.window = u16_at(fixed, 14);
+        self.urgent = u16_at(fixed, 18);
+        self.options.read(options)?;
+        Ok(data)
     }
 
     /// Bytes that the header takes.
@@ -283,7 +285,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..100), options in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = Header::parse(&bytes, A, B, ChecksumPolicy::Full);
-            let _ = Options::parse(&options);
+            let _ = Options::default().read(&options);
         }
     }
 

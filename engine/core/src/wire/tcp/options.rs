@@ -138,21 +138,19 @@ impl Options {
     /// length; known ones of another length than theirs are as unknown.
     /// RFC 9293 section 3.1: MUST-4, MUST-5, MUST-6, MUST-64 and MUST-68.
     #[inline]
-    pub(super) fn parse(bytes: &[u8]) -> Result<Options, Malformed> {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
+        *self = Options::default();
         if bytes.len() == ALIGNED_LEN && u32_at(bytes, 0) == ALIGNED {
-            return Ok(Options {
-                timestamps: Some(Timestamps {
-                    value: u32_at(bytes, 4),
-                    echo: u32_at(bytes, 8),
-                }),
-                ..Options::default()
+            self.timestamps = Some(Timestamps {
+                value: u32_at(bytes, 4),
+                echo: u32_at(bytes, 8),
             });
+            return Ok(());
         }
-        Options::parse_any(bytes)
+        self.read_any(bytes)
     }
 
-    fn parse_any(mut bytes: &[u8]) -> Result<Options, Malformed> {
-        let mut options = Options::default();
+    fn read_any(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         while let [kind, rest @ ..] = bytes {
             match *kind {
                 kind::END => break,
@@ -161,12 +159,12 @@ impl Options {
                     // MUST-7: a length of less than 2 would never end.
                     let len = usize::from(*rest.first().ok_or(Malformed::Option)?);
                     let option = bytes.get(2..len).ok_or(Malformed::Option)?;
-                    options.take(kind, option);
+                    self.take(kind, option);
                     bytes = &bytes[len..];
                 }
             }
         }
-        Ok(options)
+        Ok(())
     }
 
     fn take(&mut self, kind: u8, value: &[u8]) {
@@ -331,6 +329,11 @@ impl Words<'_> {
 mod tests {
     use super::*;
 
+    fn parse(bytes: &[u8]) -> Result<Options, Malformed> {
+        let mut options = Options::default();
+        options.read(bytes).map(|()| options)
+    }
+
     /// RFC 7413 section 4.1.1: a request, and cookies of each length; what can't be one
     /// is as an option that nobody knows.
     #[test]
@@ -339,7 +342,7 @@ mod tests {
             let value: Vec<u8> = (0..len).collect();
             let mut option = vec![FastOpenCookie::KIND, 2 + len];
             option.extend(&value);
-            let read = Options::parse(&option).unwrap().fast_open;
+            let read = parse(&option).unwrap().fast_open;
             let is_one = len == 0 || (4..=16).contains(&len) && len % 2 == 0;
             assert_eq!(read.is_some(), is_one, "{len}");
             if let Some(cookie) = read {
@@ -358,19 +361,14 @@ mod tests {
             &[8, 10, 1, 2],
             &[1, 1, 9],
         ] {
-            assert_eq!(
-                Options::parse(options),
-                Err(Malformed::Option),
-                "{options:?}"
-            );
+            assert_eq!(parse(options), Err(Malformed::Option), "{options:?}");
         }
     }
 
     /// RFC 9293 section 3.1: MUST-4, MUST-6, MUST-64.
     #[test]
     fn unknown_options_are_passed_over_at_any_alignment() {
-        let options =
-            Options::parse(&[1, 253, 5, 1, 2, 3, 1, 3, 3, 15, 2, 4, 5, 180, 0, 9, 0]).unwrap();
+        let options = parse(&[1, 253, 5, 1, 2, 3, 1, 3, 3, 15, 2, 4, 5, 180, 0, 9, 0]).unwrap();
         assert_eq!(options.mss, Some(1_460));
         assert_eq!(
             options.window_scale,
@@ -378,6 +376,6 @@ mod tests {
             "clamped (RFC 7323 section 2.3)"
         );
         // After the end-of-list option nothing is looked at.
-        assert_eq!(Options::parse(&[0, 9, 0]), Ok(Options::default()));
+        assert_eq!(parse(&[0, 9, 0]), Ok(Options::default()));
     }
 }
