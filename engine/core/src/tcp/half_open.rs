@@ -430,10 +430,10 @@ impl Tcp {
             .map(|(index, _)| index)
             .collect();
         for index in indices {
-            if let Some(record) = self.forget_half_open(index) {
-                self.shared
-                    .send_reset(record.key, record.iss + 1, Some(record.irs + 1));
-                self.shared.settings.release(record.settings);
+            if let Some(record) = self.half_open.get(index) {
+                let (key, seq, ack) = (record.key, record.iss + 1, record.irs + 1);
+                self.shared.send_reset(key, seq, Some(ack));
+                self.fail_half_open(index);
             }
         }
     }
@@ -450,19 +450,21 @@ impl Tcp {
 
     /// A half-open connection came to nothing (tcpAttemptFails).
     pub(super) fn fail_half_open(&mut self, index: u32) {
-        if let Some(record) = self.forget_half_open(index) {
-            self.shared.settings.release(record.settings);
-            self.shared.stats.attempt_fails += 1;
+        let Some(record) = self.half_open.get(index) else {
+            return;
+        };
+        let hash = self.shared.hasher.hash(&record.key);
+        if let Some(flow) = self.give_up_half_open(index) {
+            self.shared.table.remove(hash, flow.value());
         }
     }
 
-    fn forget_half_open(&mut self, index: u32) -> Option<HalfOpen> {
+    /// The same, and its flow stays in the table, for what takes its place.
+    pub(super) fn give_up_half_open(&mut self, index: u32) -> Option<Flow> {
         let record = self.take_half_open(index)?;
-        let hash = self.shared.hasher.hash(&record.key);
-        self.shared
-            .table
-            .remove(hash, Flow::HalfOpen(index).value());
-        Some(record)
+        self.shared.settings.release(record.settings);
+        self.shared.stats.attempt_fails += 1;
+        Some(Flow::HalfOpen(index))
     }
 
     /// Takes a record, whose flow stays in the table.

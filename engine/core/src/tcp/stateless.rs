@@ -72,7 +72,7 @@ impl Tcp {
         segment: &Segment,
     ) -> Result<u32, DropReason> {
         match self.check_cookie(cx.now, id, segment) {
-            Ok(cookie) => self.open_by_cookie(cx, id, segment, &cookie),
+            Ok(cookie) => self.open_by_cookie(cx, id, segment, &cookie, None),
             Err(NoCookie::NoneSent) => Err(self.shared.reset_stray(cx.now, segment)),
             Err(no_cookie) => {
                 self.shared.stats.cookies_failed += 1;
@@ -96,10 +96,7 @@ impl Tcp {
         segment: &Segment,
     ) -> Result<u32, DropReason> {
         match self.check_cookie(cx.now, id, segment) {
-            Ok(cookie) => {
-                self.fail_half_open(index);
-                self.open_by_cookie(cx, id, segment, &cookie)
-            }
+            Ok(cookie) => self.open_by_cookie(cx, id, segment, &cookie, Some(index)),
             Err(NoCookie::Other) => Err(DropReason::BadCookie),
             Err(NoCookie::NoneSent | NoCookie::Stale) => {
                 self.shared
@@ -139,18 +136,23 @@ impl Tcp {
         Ok(Cookie { offer, is_earlier })
     }
 
-    /// The handshake that this segment completes becomes a connection.
+    /// The handshake that this segment completes becomes a connection, in the place of
+    /// the half-open record `replaced` if there is one.
     fn open_by_cookie(
         &mut self,
         cx: &mut Cx,
         id: ListenerId,
         segment: &Segment,
         cookie: &Cookie,
+        replaced: Option<u32>,
     ) -> Result<u32, DropReason> {
         let (key, ack) = (segment.key, &segment.header);
         self.shared.stats.cookies_received += 1;
         if let Err(reason) = self.may_admit(id) {
             if self.shared.config.accept_overflow == AcceptOverflow::Reset {
+                if let Some(index) = replaced {
+                    self.fail_half_open(index);
+                }
                 self.shared.send_reset(key, ack.ack, None);
             }
             return Err(reason);
@@ -171,8 +173,9 @@ impl Tcp {
         };
         let record = HalfOpen::new(cx.now, key, id, settings, syn);
         self.shared.stats.passive_opens += 1;
+        let flow = replaced.and_then(|index| self.give_up_half_open(index));
         // When the SYN-ACK was sent is forgotten: no sample of the round trip.
-        self.admit(cx, record, None)
+        self.admit(cx, record, flow)
     }
 }
 

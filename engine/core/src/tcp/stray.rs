@@ -64,33 +64,49 @@ mod tests {
     use crate::rng::Rng;
     use crate::seq::Seq;
     use crate::tcp::reset::header;
-    use crate::tcp::{SocketOptions, TcpConfig};
+    use crate::tcp::{ListenerId, SocketOptions, TcpConfig};
     use crate::time::Instant;
     use crate::wire::tcp::{Flags, Header, Options};
     use std::net::Ipv4Addr;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    fn flow() -> FlowKey {
+    fn flow(remote_port: u16) -> FlowKey {
         FlowKey {
             remote: Ipv4Addr::new(198, 18, 0, 2).into(),
             local: 0,
             local_port: 80,
-            remote_port: 1,
+            remote_port,
         }
     }
 
-    /// A peer that opens one flow again and again.
+    /// What its peers open flows with.
     struct Host {
         tcp: Tcp,
         pool: FramePool,
+        listener: ListenerId,
+        /// Odd while the first flow has to be in the table, 0 at the end.
+        phase: Arc<AtomicU32>,
     }
 
     impl Host {
-        /// Takes a segment of the flow: the reply.
-        fn input(&mut self, flags: Flags, seq: Seq, ack: Seq) -> Option<Header> {
+        fn new(config: TcpConfig) -> Host {
+            let mut tcp = Tcp::new(config, 1_500, Instant::ZERO, &mut Rng::from_seed(1));
+            let listener = tcp.listen(None, 80, 16, SocketOptions::default()).unwrap();
+            Host {
+                tcp,
+                pool: FramePool::on_heap(1, 64),
+                listener,
+                phase: Arc::new(AtomicU32::new(2)),
+            }
+        }
+
+        /// Takes a segment of a flow: the reply.
+        fn input(&mut self, port: u16, flags: Flags, seq: Seq, ack: Seq) -> Option<Header> {
+            let key = flow(port);
             let segment = Segment {
-                key: flow(),
-                header: header(flow(), flags, seq, ack, 1_000, Options::default()),
+                key,
+                header: header(key, flags, seq, ack, 1_000, Options::default()),
                 payload_len: 0,
                 ecn: 0,
             };
@@ -98,28 +114,27 @@ mod tests {
                 now: Instant::ZERO,
                 pool: &mut self.pool,
             };
-            let flow = self.tcp.lookup(&flow());
+            let flow = self.tcp.lookup(&key);
             self.tcp.input(&mut cx, flow, &segment, &mut None);
             self.tcp.poll_reply().map(|reply| reply.header)
         }
-    }
 
-    /// While a handshake completes its flow has one record or another, and a sibling
-    /// finds it at any moment.
-    #[test]
-    fn a_sibling_finds_a_flow_all_the_while_it_opens() {
-        let config = TcpConfig::default();
-        let mut tcp = Tcp::new(config, 1_500, Instant::ZERO, &mut Rng::from_seed(1));
-        let listener = tcp.listen(None, 80, 16, SocketOptions::default()).unwrap();
-        let (mut flows, hash) = (tcp.flows(), tcp.shared.hasher.hash(&flow()));
-        let mut host = Host {
-            tcp,
-            pool: FramePool::on_heap(1, 64),
-        };
-        // Odd while the flow is there, 0 at the end.
-        let phase = AtomicU32::new(2);
-        std::thread::scope(|scope| {
-            let sibling = scope.spawn(|| {
+        /// The first flow is in the table; this segment completes its handshake. The
+        /// connection is accepted, and reset.
+        fn completes(&mut self, ack: Seq) {
+            self.phase.fetch_add(1, Ordering::SeqCst);
+            self.input(1, Flags::ACK, Seq(1), ack);
+            self.phase.fetch_add(1, Ordering::SeqCst);
+            assert!(self.tcp.accept(self.listener).is_some());
+            self.input(1, Flags::RST, Seq(1), Seq(0));
+            assert_eq!(self.tcp.connections.len(), 0);
+        }
+
+        /// Opens the first flow again and again, while a sibling looks for it.
+        fn stays_found(mut self, opens: impl Fn(&mut Host)) {
+            let (mut flows, hash) = (self.tcp.flows(), self.tcp.shared.hasher.hash(&flow(1)));
+            let phase = Arc::clone(&self.phase);
+            let sibling = std::thread::spawn(move || {
                 loop {
                     let before = phase.load(Ordering::SeqCst);
                     let is_found = flows.may_have(hash);
@@ -133,17 +148,39 @@ mod tests {
                     }
                 }
             });
-            for round in 0..200_000 {
-                let syn_ack = host.input(Flags::SYN, Seq(0), Seq(0)).unwrap();
-                phase.fetch_add(1, Ordering::SeqCst);
-                host.input(Flags::ACK, Seq(1), syn_ack.seq + 1);
-                phase.fetch_add(1, Ordering::SeqCst);
-                assert!(host.tcp.accept(listener).is_some(), "round {round}");
-                host.input(Flags::RST, Seq(1), Seq(0));
-                assert_eq!(host.tcp.connections.len(), 0, "round {round}");
+            for _ in 0..200_000 {
+                opens(&mut self);
             }
-            phase.store(0, Ordering::SeqCst);
+            self.phase.store(0, Ordering::SeqCst);
             assert!(sibling.join().is_ok(), "a flow was missed");
+        }
+    }
+
+    /// While a handshake completes its flow has one record or another, and a sibling
+    /// finds it at any moment.
+    #[test]
+    fn a_sibling_finds_a_flow_all_the_while_it_opens() {
+        Host::new(TcpConfig::default()).stays_found(|host| {
+            let syn_ack = host.input(1, Flags::SYN, Seq(0), Seq(0)).unwrap();
+            host.completes(syn_ack.seq + 1);
+        });
+    }
+
+    /// The same where a cookie answered its SYN while another flow had the only record,
+    /// and a record answered the SYN again.
+    #[test]
+    fn a_sibling_finds_a_flow_that_a_cookie_opens_in_place_of_its_record() {
+        let config = TcpConfig {
+            syn_backlog: 1,
+            ..TcpConfig::default()
+        };
+        Host::new(config).stays_found(|host| {
+            host.input(2, Flags::SYN, Seq(0), Seq(0));
+            let cookie = host.input(1, Flags::SYN, Seq(0), Seq(0)).unwrap();
+            host.input(2, Flags::RST, Seq(1), Seq(0));
+            let syn_ack = host.input(1, Flags::SYN, Seq(0), Seq(0)).unwrap();
+            assert_ne!(cookie.seq, syn_ack.seq);
+            host.completes(cookie.seq + 1);
         });
     }
 }

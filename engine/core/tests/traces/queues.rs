@@ -308,24 +308,30 @@ fn a_segment_ahead_of_the_first_is_no_reason_to_reset() {
     }
 }
 
-/// A SYN came twice: a cookie answered it while the SYN queue was full, and then
-/// a record. The peer goes by the answer that it saw first.
-#[test]
-fn a_cookie_opens_in_place_of_the_record_of_the_same_syn() {
-    let mut peer = busy(SynCookies::OnOverflow, AcceptOverflow::Ignore);
-    let records = four_half_open(&mut peer);
+/// A SYN of port 5005 came twice: a cookie answered it while the SYN queue was full,
+/// and then a record. Three records of others, and the cookie.
+fn answered_twice(overflow: AcceptOverflow) -> (Peer, Vec<Seq>, Seq) {
+    let mut peer = busy(SynCookies::OnOverflow, overflow);
+    let mut records = four_half_open(&mut peer);
     let syn = || seg("S").mss(1_460);
     peer.port = 5_005;
     peer.sends(syn());
     peer.expects(seg("SA").ack(1));
     let cookie = peer.iss.unwrap();
-    (peer.port, peer.iss) = (5_001, Some(records[0]));
+    (peer.port, peer.iss) = (5_001, Some(records.remove(0)));
     peer.sends(seg("R").seq(1));
     peer.port = 5_005;
     peer.sends(syn());
     peer.expects(seg("SA").ack(1));
     assert_ne!(peer.iss, Some(cookie));
     assert_eq!(peer.shard.gauges().of(State::SynReceived), 4);
+    (peer, records, cookie)
+}
+
+/// The peer goes by the answer that it saw first.
+#[test]
+fn a_cookie_opens_in_place_of_the_record_of_the_same_syn() {
+    let (mut peer, _, cookie) = answered_twice(AcceptOverflow::Ignore);
     peer.iss = Some(cookie);
     peer.sends(seg("A").seq(2).ack(1).data(b"ello"));
     peer.expects_nothing();
@@ -339,6 +345,39 @@ fn a_cookie_opens_in_place_of_the_record_of_the_same_syn() {
         .with_app(peer.now, |app, _| app.connection = Some(accepted[0]));
     assert_eq!(peer.engine_reads(), b"hello");
     assert_eq!(peer.shard.gauges().of(State::SynReceived), 3);
+}
+
+/// Where it finds the accept queue full the record stays until there is room, but for a
+/// reset.
+#[test]
+fn a_record_outlives_a_cookie_that_finds_no_room() {
+    for (overflow, resets) in [(AcceptOverflow::Ignore, 0), (AcceptOverflow::Reset, 1)] {
+        let (mut peer, records, cookie) = answered_twice(overflow);
+        completes(&mut peer, 5_002, records[0]);
+        completes(&mut peer, 5_003, records[1]);
+        completes(&mut peer, 5_005, cookie);
+        assert_eq!(peer.takes_all().len(), resets);
+        assert_eq!(peer.dropped(DropReason::AcceptQueueFull), 1);
+        assert_eq!(peer.shard.gauges().of(State::SynReceived), 2 - resets);
+        assert_eq!(accepts(&mut peer).len(), 2);
+        if resets == 0 {
+            completes(&mut peer, 5_005, cookie);
+            assert_eq!(accepts(&mut peer).len(), 1);
+            assert_eq!(peer.shard.gauges().of(State::SynReceived), 1);
+        }
+    }
+}
+
+/// RFC 4022: a handshake that ends with its listener failed (tcpAttemptFails).
+#[test]
+fn what_is_half_open_ends_with_its_listener() {
+    let mut peer = busy(SynCookies::Never, AcceptOverflow::Ignore);
+    four_half_open(&mut peer);
+    peer.sockets(|app, sockets| sockets.close_listener(app.listener.unwrap()));
+    let resets = peer.takes_all();
+    assert!(resets.iter().all(|(it, _)| it.flags.contains(Flags::RST)));
+    assert_eq!((resets.len(), peer.stats().tcp.attempt_fails), (4, 4));
+    peer.ends_clean();
 }
 
 /// A cookie comes back and the accept queue is full: as without cookies.
