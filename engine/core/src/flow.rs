@@ -3,7 +3,7 @@
 
 mod table;
 
-pub use table::{FlowReader, FlowTable};
+pub use table::{FlowReader, FlowTable, Place};
 
 use crate::address::Address;
 use siphasher::sip::SipHasher13;

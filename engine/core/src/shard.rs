@@ -7,7 +7,7 @@ use crate::siblings::Siblings;
 use crate::sockets::Sockets;
 use crate::stack::{Config, Stack};
 use crate::stats::Stats;
-use crate::tcp::{Broken, Gauges, SocketInfo};
+use crate::tcp::{Broken, Gauges, Listing, SocketInfo};
 use crate::time::Instant;
 
 /// Makes shards siblings: each has a queue, or several, of one device, and what
@@ -131,6 +131,12 @@ impl<D: Driver, A: App> Shard<D, A> {
     /// all records: for people and tools, not for every step.
     pub fn sockets(&self, now: Instant) -> Vec<SocketInfo> {
         self.stack.sockets(now)
+    }
+
+    /// Goes on with a list of the same: a part of bounded work, no more than that of a
+    /// step, so that a shard with millions of connections lists them between its steps.
+    pub fn list(&self, now: Instant, listing: &mut Listing) {
+        self.stack.list(now, listing);
     }
 
     /// Frames that are neither free, nor in the driver's rings, nor in a queue:

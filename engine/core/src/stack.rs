@@ -20,7 +20,7 @@ use crate::rss::RssShare;
 use crate::siblings::{News, Siblings};
 use crate::sockets::Sockets;
 use crate::stats::{DropReason, Drops, LinkStats, Stats};
-use crate::tcp::{Broken, Cx, Events, Gauges, SocketInfo, Tcp, TcpConfig};
+use crate::tcp::{Broken, Cx, Events, Gauges, Listing, SocketInfo, Tcp, TcpConfig};
 use crate::time::Instant;
 use crate::wire::ChecksumPolicy;
 use crate::wire::ethernet::{self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, MacAddress};
@@ -324,6 +324,10 @@ impl Stack {
 
     pub(crate) fn sockets(&self, now: Instant) -> Vec<SocketInfo> {
         self.tcp.sockets(now, &self.locals)
+    }
+
+    pub(crate) fn list(&self, now: Instant, listing: &mut Listing) {
+        self.tcp.list(now, &self.locals, listing);
     }
 
     pub(crate) fn gauges(&self) -> Gauges {

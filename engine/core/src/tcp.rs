@@ -72,7 +72,7 @@ pub(crate) use input::Segment;
 pub use invariants::Broken;
 pub use listen::ListenError;
 pub use listen::ListenerId;
-pub use listing::{RunningTimer, SocketInfo, TimerKind};
+pub use listing::{Listing, RunningTimer, SocketInfo, TimerKind};
 pub use options::{
     AcceptOverflow, OptionError, SocketOption, SocketOptions, SynCookies, TcpConfig,
 };

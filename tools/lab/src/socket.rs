@@ -390,12 +390,8 @@ impl Connection {
     /// The socket as netstat shows it; TIME-WAIT too, long after it was closed.
     pub(crate) fn info(&self) -> Option<SocketInfo> {
         let (local, remote) = self.addresses()?;
-        let sockets = self.host.sockets();
-        let of_it = sockets
-            .into_iter()
-            .filter(|socket| socket.local == local && socket.remote == Some(remote));
-        // Where a connection is still read, its TIME-WAIT record speaks for it.
-        of_it.max_by_key(|socket| socket.state != State::Closed)
+        let mut sockets = self.host.sockets().into_iter();
+        sockets.find(|socket| socket.local == local && socket.remote == Some(remote))
     }
 
     pub(crate) fn state(&self) -> State {

@@ -311,19 +311,7 @@ impl Stage {
     }
 }
 
-/// Where a connection is over and still read, its TIME-WAIT record speaks for it.
 fn states(sockets: &[SocketInfo]) -> BTreeMap<Flow, State> {
-    let mut states = BTreeMap::new();
-    for socket in sockets {
-        if let Some(remote) = socket.remote {
-            let state = states
-                .entry((socket.local, remote))
-                .or_insert(State::Closed);
-            if socket.state != State::Closed {
-                *state = socket.state;
-            }
-        }
-    }
-    states.retain(|_, state| *state != State::Closed);
-    states
+    let flow = |socket: &SocketInfo| Some(((socket.local, socket.remote?), socket.state));
+    sockets.iter().filter_map(flow).collect()
 }

@@ -30,6 +30,17 @@
 //!   made before anything was moved.
 //!
 //! The writer's loads and stores are plain ones of the machine; it never waits.
+//!
+//! Its own thread can walk over all flows, a few at a time between changes. A walk
+//! goes by the tags, and by their lowest bits first, as if they were written
+//! backwards. So the homes of one bucket's flows in an array of twice the size come
+//! right after each other, and what is behind the walk and what is before it stays
+//! so, whatever comes, goes or moves meanwhile:
+//!
+//! ```text
+//! of four   00          10          01          11
+//! of eight  000   100   010   110   001   101   011   111
+//! ```
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -99,11 +110,33 @@ impl Array {
     /// The buckets to look at for a tag: its home and those after it.
     #[inline]
     fn path(&self, tag: u32) -> impl Iterator<Item = (usize, &Bucket)> {
+        self.path_from(tag as usize)
+    }
+
+    #[inline]
+    fn path_from(&self, home: usize) -> impl Iterator<Item = (usize, &Bucket)> {
         let mask = self.buckets.len() - 1;
         (0..self.buckets.len()).map(move |step| {
-            let at = (tag as usize + step) & mask;
+            let at = (home + step) & mask;
             (at, &self.buckets[at])
         })
+    }
+
+    /// The values of the flows whose home this bucket is.
+    fn visit(&self, home: usize, visit: &mut impl FnMut(u32)) {
+        let mask = self.buckets.len() - 1;
+        for (_, bucket) in self.path_from(home) {
+            for slot in &bucket.slots {
+                let word = slot.load(Ordering::Relaxed);
+                let (tag, value) = halves(word);
+                if word != 0 && tag as usize & mask == home {
+                    visit(value);
+                }
+            }
+            if bucket.passed.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+        }
     }
 
     #[inline]
@@ -179,6 +212,10 @@ impl Bucket {
     }
 }
 
+/// Where a walk over all flows is: a tag, its bits in reverse. It begins at the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place(u32);
+
 /// The flows of one shard.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -242,6 +279,22 @@ impl FlowTable {
         let (before, after) = (slot(tag, old), slot(tag, new));
         let replace = |array: &Array| array.replace(before, after);
         replace(&self.array) || self.old.as_ref().is_some_and(replace)
+    }
+
+    /// Visits the flows of one bucket, and tells the place of the next; none after the
+    /// last. A walk from place to place visits no flow twice, and each that is there
+    /// from its beginning to its end, wherever the table keeps it meanwhile.
+    pub fn visit(&self, place: Place, mut visit: impl FnMut(u32)) -> Option<Place> {
+        let smallest = self.old.as_ref().unwrap_or(&self.array);
+        let count = smallest.buckets.len();
+        let home = place.0.reverse_bits() as usize & (count - 1);
+        for array in self.old.iter().chain([&self.array]) {
+            for home in (home..array.buckets.len()).step_by(count) {
+                array.visit(home, &mut visit);
+            }
+        }
+        let next = u64::from(place.0) + (1 << 32) / count as u64;
+        u32::try_from(next).ok().map(Place)
     }
 
     /// Flows in the table.
@@ -333,7 +386,7 @@ mod tests {
     use super::*;
     use crate::flow::{FlowHasher, FlowKey};
     use proptest::prelude::*;
-    use std::collections::HashMap;
+    use std::collections::{BTreeMap, BTreeSet, HashMap};
     use std::net::Ipv4Addr;
 
     proptest! {
@@ -381,6 +434,78 @@ mod tests {
             prop_assert!(table.is_empty());
             let passed = |bucket: &Bucket| bucket.passed.load(Ordering::Relaxed);
             prop_assert!(table.array.buckets.iter().all(|bucket| passed(bucket) == 0), "no trace is left");
+        }
+    }
+
+    /// A table, and what is in it: each flow has a number of its own, its hash and its
+    /// value.
+    struct Modelled {
+        table: FlowTable,
+        flows: BTreeMap<u32, (u64, u32)>,
+        changes: u32,
+    }
+
+    impl Modelled {
+        fn insert(&mut self, hash: u64) {
+            self.table.insert(hash, self.changes);
+            self.flows.insert(self.changes, (hash, self.changes));
+            self.changes += 1;
+        }
+
+        /// Takes a flow out, gives one another value, or puts some in.
+        fn change(&mut self, hash: u64, nth: u8, op: u8) {
+            let picked = self.flows.iter().cycle().nth(usize::from(nth));
+            match (
+                op,
+                picked.map(|(&number, &(hash, value))| (number, hash, value)),
+            ) {
+                (0..3, Some((number, hash, value))) => {
+                    assert!(self.table.remove(hash, value));
+                    self.flows.remove(&number);
+                }
+                (3, Some((number, hash, value))) => {
+                    assert!(self.table.replace(hash, value, self.changes));
+                    self.flows.insert(number, (hash, self.changes));
+                    self.changes += 1;
+                }
+                _ => (0..u64::from(op)).for_each(|n| self.insert(hash ^ n << 20)),
+            }
+        }
+
+        fn number_of(&self, value: u32) -> Option<u32> {
+            let mut flows = self.flows.iter();
+            flows.find_map(|(&number, flow)| (flow.1 == value).then_some(number))
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        /// Flows come, go and change their values, and the table grows, while it is
+        /// walked over.
+        #[test]
+        fn a_walk_misses_no_flow_and_visits_none_twice(
+            at_first in prop::collection::vec(any::<u64>(), 0..60),
+            ops in prop::collection::vec((any::<u64>(), any::<u8>(), 0u8..8), 0..200),
+        ) {
+            let table = FlowTable::with_capacity(8);
+            let mut model = Modelled { table, flows: BTreeMap::new(), changes: 0 };
+            at_first.into_iter().for_each(|hash| model.insert(hash));
+            let mut all_along: BTreeSet<u32> = model.flows.keys().copied().collect();
+            let (mut place, mut seen) = (Some(Place::default()), BTreeSet::new());
+            let mut ops = ops.into_iter();
+            while let Some(at) = place {
+                let mut values = Vec::new();
+                place = model.table.visit(at, |value| values.push(value));
+                for value in values {
+                    let number = model.number_of(value);
+                    prop_assert!(number.is_some_and(|number| seen.insert(number)), "twice, or none's");
+                }
+                for (hash, nth, op) in ops.by_ref().take(3) {
+                    model.change(hash, nth, op);
+                }
+                all_along.retain(|number| model.flows.contains_key(number));
+            }
+            prop_assert!(all_along.is_subset(&seen), "missed");
         }
     }
 

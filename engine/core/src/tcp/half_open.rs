@@ -138,16 +138,9 @@ impl SynQueue {
         self.records.len()
     }
 
-    /// Every record's flow, how often its SYN-ACK was sent again, and when it is
-    /// looked at next.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&FlowKey, u8, Option<Instant>)> {
-        self.records.iter().map(|(index, record)| {
-            (
-                &record.key,
-                record.retransmits,
-                self.wheel.scheduled_at(index),
-            )
-        })
+    /// When a record is looked at next.
+    pub(super) fn due_at(&self, index: u32) -> Option<Instant> {
+        self.wheel.scheduled_at(index)
     }
 
     pub(crate) fn timers(&self) -> usize {

@@ -96,7 +96,7 @@ impl Tcp {
 }
 
 impl Shared {
-    fn info(&self, now: Instant, tcb: &Tcb) -> Info {
+    pub(super) fn info(&self, now: Instant, tcb: &Tcb) -> Info {
         let mss = u32::from(tcb.mss.max(1));
         let congestion = &tcb.congestion;
         let flight = tcb.cold().map(|cold| &cold.flight);

@@ -98,13 +98,6 @@ impl TimeWaitTable {
         self.records.iter().map(|(_, record)| &record.key)
     }
 
-    /// Every record's flow, and what is left of its 2 MSL.
-    pub(crate) fn iter(&self, now: Instant) -> impl Iterator<Item = (&FlowKey, Duration)> {
-        self.records
-            .iter()
-            .map(move |(_, record)| (&record.key, left_until(record.expires, now)))
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
@@ -293,9 +286,7 @@ impl Tcp {
         };
         let config = &self.shared.config;
         let record = self.time_wait.get(index)?;
-        let waited = config
-            .time_wait()
-            .saturating_sub(left_until(record.expires, now));
+        let waited = config.time_wait().saturating_sub(record.left(now));
         if !config.time_wait_reuse || !record.timestamps || waited < REUSE_AFTER {
             return None;
         }
@@ -349,6 +340,11 @@ impl Tcp {
 }
 
 impl TimeWait {
+    /// What is left of its 2 MSL.
+    pub(super) fn left(&self, now: Instant) -> Duration {
+        left_until(self.expires, now)
+    }
+
     /// What a segment is to the record.
     fn event(&self, segment: &Segment) -> Event {
         let Header { flags, seq, .. } = segment.header;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod hosts;
+mod listing;
 
 use hosts::{CLIENT_MAC, ENDS, Host, SERVER_MAC, STEP, Wire, carry, config, load, responders};
 use ringmill_core::app::App;

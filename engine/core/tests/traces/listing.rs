@@ -2,7 +2,7 @@
 
 use crate::peer::{PEER, PORT, Peer, seg};
 use ringmill_core::sockets::SocketOption;
-use ringmill_core::tcp::{SocketInfo, State, TimerKind};
+use ringmill_core::tcp::{Listing, SocketInfo, State, TimerKind};
 use ringmill_core::time::Duration;
 
 fn find(peer: &Peer, state: State) -> Option<SocketInfo> {
@@ -77,4 +77,31 @@ fn time_wait_tells_what_is_left_of_it() {
         Some((TimerKind::TimeWait, 42, 0))
     );
     peer.ends_clean();
+}
+
+#[test]
+fn what_is_over_and_only_still_read_is_listed_as_its_time_wait_alone() {
+    let mut peer = Peer::established();
+    let id = peer.id();
+    peer.sockets(|_, sockets| sockets.shutdown(id).unwrap());
+    peer.expects(seg("FA").seq(1).ack(1));
+    peer.sends(seg("FA").seq(1).ack(2).data(b"last"));
+    peer.takes_all();
+    let sockets = peer.shard.sockets(peer.now);
+    let states: Vec<State> = sockets.iter().map(|socket| socket.state).collect();
+    assert_eq!(states, [State::Listen, State::TimeWait]);
+    assert_eq!(peer.engine_reads(), b"last");
+}
+
+#[test]
+fn a_connection_has_what_tcp_info_says_where_that_is_asked_for() {
+    let mut peer = Peer::established();
+    let mut listing = Listing::new(true);
+    while !listing.is_whole() {
+        peer.shard.list(peer.now, &mut listing);
+    }
+    let id = peer.id();
+    let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
+    let listed: Vec<_> = listing.drain().map(|socket| socket.info).collect();
+    assert_eq!(listed, [None, Some(info)]);
 }

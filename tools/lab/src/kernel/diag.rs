@@ -89,6 +89,7 @@ fn info(header: &InetResponseHeader) -> SocketInfo {
         receive_queue: header.recv_queue,
         send_queue: header.send_queue,
         timer: header.timer.as_ref().map(timer),
+        info: None,
     }
 }
 
