@@ -4,7 +4,7 @@ use crate::values::{self, Addresses, Url};
 use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ringmill_core::app::load::CloseMode;
 use ringmill_core::ports::PortRange;
-use ringmill_core::tcp::Profile;
+use ringmill_core::tcp::{Profile, State};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Load an HTTP server through an interface.
     Load(LoadArguments),
+    /// List the sockets of a running serve or load, as ss lists the kernel's.
+    Ss(SsArguments),
     /// Print the state machine that the engine runs by.
     States(StatesArguments),
     /// Print the requirements of RFC 9293: where each is done and tested.
@@ -149,6 +151,31 @@ pub(crate) struct LoadArguments {
     pub(crate) ports: PortRange,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SsArguments {
+    /// Only those that listen: connections that wait to be accepted, and the backlog.
+    #[arg(short = 'l', long, conflicts_with = "states")]
+    pub(crate) listening: bool,
+    /// Only those in this state, by the name of RFC 9293 or of ss; more than once for more.
+    #[arg(long = "state", value_name = "NAME", value_parser = values::state)]
+    pub(crate) states: Vec<State>,
+    /// How many are in each state.
+    #[arg(short = 's', long, conflicts_with_all = ["timers", "info", "json"])]
+    pub(crate) summary: bool,
+    /// With the timer that runs: what for, how long yet, how often it went off.
+    #[arg(short = 'o', long)]
+    pub(crate) timers: bool,
+    /// With what TCP_INFO says of each connection.
+    #[arg(short = 'i', long)]
+    pub(crate) info: bool,
+    /// A line of JSON for each (tools/REPORT.md tells its fields).
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The process to ask [default: the only one].
+    #[arg(long, value_name = "N")]
+    pub(crate) pid: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use crate::job::{Job, Seat};
 use crate::live::Live;
 use crate::port::Port;
 use crate::report::{Report, books_differ};
+use crate::ss::Inquiries;
 use crate::{load, serve};
 use anyhow::Context as _;
 use ringmill::affinity;
@@ -205,6 +206,7 @@ fn over_memory(arguments: &DemoArguments) -> anyhow::Result<Exit> {
         clock: job.clock,
         duration: None,
         part: Part::alone(&control),
+        inquiries: Inquiries::default(),
     }
     .until_end(drop);
     conclude(

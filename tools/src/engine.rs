@@ -2,6 +2,7 @@
 //! in good order to the end.
 
 use crate::iperf3::Iperf3;
+use crate::ss::Inquiries;
 use ringmill::clock::Clock;
 use ringmill::pace::Pace;
 use ringmill_core::app::App;
@@ -271,6 +272,7 @@ pub(crate) struct Run<'a, D, A> {
     /// How long to run; until stopped if none.
     pub(crate) duration: Option<Duration>,
     pub(crate) part: Part,
+    pub(crate) inquiries: Inquiries,
 }
 
 impl<D: Driver, A: Workload> Run<'_, D, A> {
@@ -278,10 +280,10 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
     pub(crate) fn until_end(mut self, mut tell: impl FnMut(Snapshot)) -> Ended {
         let start = self.clock.now();
         let end = self.duration.map(|length| start + length);
-        let mut pace = Pace::new(self.clock);
+        let pace = &mut Pace::new(self.clock);
         let mut next_tell = start + Duration::from_secs(1);
         loop {
-            let now = pace.step(self.shard);
+            let now = self.step(pace);
             if now >= next_tell {
                 next_tell += Duration::from_secs(1);
                 tell(self.snapshot(now, pace.busy()));
@@ -292,7 +294,14 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
         }
         let interrupted =
             self.part.control.stops() > 0 && end.is_none_or(|end| self.clock.now() < end);
-        self.finish(&mut pace, interrupted)
+        self.finish(pace, interrupted)
+    }
+
+    /// A step, and what can be asked for between two. The time after the step.
+    fn step(&mut self, pace: &mut Pace) -> Instant {
+        let now = pace.step(self.shard);
+        self.inquiries.answer(now, self.shard);
+        now
     }
 
     fn finish(&mut self, pace: &mut Pace, interrupted: bool) -> Ended {
@@ -303,7 +312,7 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
         let mut next_look = drained_at;
         let mut aborted = 0;
         while !self.part.all_are_done() {
-            let now = pace.step(self.shard);
+            let now = self.step(pace);
             if now < next_look || self.part.is_done {
                 continue;
             }
@@ -337,7 +346,7 @@ impl<D: Driver, A: Workload> Run<'_, D, A> {
         });
         // The RSTs leave, and what was sent comes home.
         let until = now + Duration::from_millis(10);
-        while pace.step(self.shard) < until {}
+        while self.step(pace) < until {}
     }
 
     fn snapshot(&self, now: Instant, busy: Duration) -> Snapshot {

@@ -53,6 +53,22 @@ impl Failure {
         }
         .into()
     }
+
+    pub(crate) fn unreachable(message: impl Into<String>) -> anyhow::Error {
+        Failure {
+            exit: Exit::Unreachable,
+            message: message.into(),
+        }
+        .into()
+    }
+
+    pub(crate) fn partial(message: impl Into<String>) -> anyhow::Error {
+        Failure {
+            exit: Exit::Partial,
+            message: message.into(),
+        }
+        .into()
+    }
 }
 
 impl std::fmt::Display for Failure {

@@ -4,6 +4,7 @@
 use crate::cli::OutputArguments;
 use crate::engine::{Control, Ended, Part, Run, Snapshot, Workload};
 use crate::exit::Failure;
+use crate::ss::{Desk, Inquiries};
 use anyhow::{Context as _, anyhow};
 use ringmill::affinity;
 use ringmill::clock::Clock;
@@ -28,6 +29,8 @@ pub(crate) struct Job {
     /// Cores that the process may use: asked for before a thread is pinned to one.
     pub(crate) cores: Vec<usize>,
     pub(crate) pcap: Option<PathBuf>,
+    /// While it runs `ringmill ss` can ask for its sockets.
+    pub(crate) has_desk: bool,
 }
 
 /// What one shard runs on.
@@ -52,7 +55,16 @@ impl Job {
             core,
             cores: affinity::cores(),
             pcap: output.pcap.clone(),
+            has_desk: false,
         })
+    }
+
+    /// The same with a desk, the only one of its process.
+    pub(crate) fn with_desk(self) -> Job {
+        Job {
+            has_desk: true,
+            ..self
+        }
     }
 
     /// Runs an application on shards, one for each seat, to its end: what they ran
@@ -77,21 +89,24 @@ impl Job {
             shard.with_app(now, &mut begin)?;
         }
         let count = shards.len();
+        let inquiries: Vec<Inquiries> = shards.iter().map(|_| Inquiries::default()).collect();
+        let _desk = self.open_desk(&inquiries);
         let (teller, told) = mpsc::channel();
         let ends = thread::scope(|scope| {
             let parts = shards
                 .into_iter()
                 .zip(cores)
+                .zip(inquiries)
                 .zip(Part::of(count, &self.control));
             let threads: Vec<_> = parts
                 .enumerate()
-                .map(|(number, ((shard, core), part))| {
+                .map(|(number, (((shard, core), inquiries), part))| {
                     let teller = teller.clone();
                     let tell = move |snapshot| {
                         // Nobody listens any more: nobody misses it.
                         let _ = teller.send((number, snapshot));
                     };
-                    scope.spawn(move || self.run_one(shard, core, part, tell))
+                    scope.spawn(move || self.run_one(shard, core, (part, inquiries), tell))
                 })
                 .collect();
             drop(teller);
@@ -114,12 +129,18 @@ impl Job {
         Ok((parts, together.context("no shard ran")?))
     }
 
+    fn open_desk(&self, inquiries: &[Inquiries]) -> Option<Desk> {
+        let desk = self.has_desk.then(|| Desk::open(inquiries))?;
+        let told = |error| eprintln!("ringmill: `ringmill ss` won't see this process: {error}");
+        desk.map_err(told).ok()
+    }
+
     /// Runs one shard on this thread.
     fn run_one<D: Driver, A: Workload>(
         &self,
         mut shard: Shard<D, A>,
         core: Option<usize>,
-        part: Part,
+        (part, inquiries): (Part, Inquiries),
         tell: impl FnMut(Snapshot),
     ) -> anyhow::Result<(D, FramePool, Ended)> {
         if let Some(core) = core
@@ -132,6 +153,7 @@ impl Job {
             clock: self.clock,
             duration: self.duration,
             part,
+            inquiries,
         };
         let ended = run.until_end(tell);
         let (driver, pool, _) = shard.into_parts();

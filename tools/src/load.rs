@@ -14,7 +14,8 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
         Some(arguments.duration),
         arguments.network.core,
         &arguments.output,
-    )?;
+    )?
+    .with_desk();
     let target = arguments.url.target.ip();
     let mut ranges = arguments.network.addresses.iter();
     if !ranges.any(|range| range.first.is_ipv4() == target.is_ipv4()) {

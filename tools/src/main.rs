@@ -7,6 +7,7 @@
 //! port          interface -> shards     job       shards on threads
 //! engine        the loop around Shard::step
 //! live          a line a second         report    text and JSON at the end
+//! ss            the sockets of a running process, and where it is asked for them
 //! states        the state machine         requirements  of RFC 9293, where they are done
 //! sim           a hunt for faults in virtual time
 //! lab           TCP's behaviours, shown and checked
@@ -27,6 +28,7 @@ mod report;
 mod requirements;
 mod serve;
 mod sim;
+mod ss;
 mod states;
 mod values;
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Load(arguments) => load::run(&arguments),
+        Command::Ss(arguments) => ss::run(&arguments),
         Command::States(arguments) => states::run(&arguments),
         Command::Requirements(arguments) => requirements::run(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),

@@ -26,7 +26,8 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
         arguments.duration,
         arguments.network.core,
         &arguments.output,
-    )?;
+    )?
+    .with_desk();
     let port = Port::open(
         &arguments.interface,
         &arguments.network,

@@ -1,6 +1,8 @@
 //! Values on the command line: sizes, durations, addresses, URLs.
 
+use crate::ss::short;
 use ringmill_core::ports::PortRange;
+use ringmill_core::tcp::State;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -48,6 +50,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(malformed()),
     };
     Duration::try_from_secs_f64(number * unit).map_err(|_| malformed())
+}
+
+/// A state by either of its names.
+pub(crate) fn state(text: &str) -> Result<State, String> {
+    let name = text.to_ascii_uppercase();
+    let is_it = |state: &State| [state.name(), short(state.name())].contains(&name.as_str());
+    State::ALL.into_iter().find(is_it).ok_or_else(|| {
+        let names = State::ALL.map(|state| short(state.name()).to_ascii_lowercase());
+        format!("`{text}` is no state: {}", names.join(", "))
+    })
 }
 
 /// One address, or several in a row, with the length of their network's prefix.

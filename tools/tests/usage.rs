@@ -7,6 +7,7 @@ use std::process::Command;
 
 const USAGE: i32 = 2;
 const ENVIRONMENT: i32 = 3;
+const UNREACHABLE: i32 = 4;
 
 /// Runs `ringmill`: its status and standard error, which must be one line.
 fn refused(arguments: &[&str]) -> (i32, String) {
@@ -126,6 +127,20 @@ fn an_interface_that_is_not_there_is_said_to_be_so() {
         message.contains("no interface nonesuch0") && message.contains("ip link"),
         "{message}"
     );
+}
+
+#[test]
+fn a_process_that_is_none_of_ours_has_no_sockets_to_list() {
+    // One past the largest process number that Linux gives out (2^22).
+    let (status, message) = refused(&["ss", "--pid", "4194305"]);
+    assert_eq!(status, UNREACHABLE);
+    assert!(
+        message.contains("process 4194305 is no `ringmill serve`"),
+        "{message}"
+    );
+    let (status, message) = refused(&["ss", "--state", "open"]);
+    assert_eq!(status, USAGE);
+    assert!(message.contains("syn-recv, estab"), "{message}");
 }
 
 #[test]

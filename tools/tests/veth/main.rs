@@ -14,4 +14,5 @@ mod load;
 mod net;
 mod serve;
 mod shards;
+mod ss;
 mod wire;

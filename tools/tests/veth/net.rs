@@ -142,9 +142,14 @@ impl Net {
 
     /// Loses one in `per` of the frames that reach the peer's TCP.
     pub(crate) fn lose_one_in(&self, per: u32) {
+        self.lose(&format!("numgen random mod {per} == 0"));
+    }
+
+    /// Loses those of the frames that reach the peer's TCP that match.
+    pub(crate) fn lose(&self, which: &str) {
         let rules = format!(
             "table inet loss {{\nchain input {{\ntype filter hook input priority 0\n\
-             ip saddr {ENGINE} numgen random mod {per} == 0 drop\n}}\n}}\n"
+             ip saddr {ENGINE} {which} drop\n}}\n}}\n"
         );
         let mut nft = self
             .peer
@@ -333,6 +338,11 @@ impl Engine {
     /// What it said when it started.
     pub(crate) fn said(&self) -> &str {
         &self.stderr
+    }
+
+    /// Its process: `ip netns exec` has become it.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     fn signal(&self, signal: i32) {
