@@ -33,6 +33,13 @@ impl Query {
     fn wants(&self, state: State) -> bool {
         self.states.is_empty() || self.states.iter().any(|name| name == state.name())
     }
+
+    /// What is still to come is not wanted.
+    fn is_answered_by(&self, listing: &Listing) -> bool {
+        let is_of_flow = |name: &String| name != State::Listen.name();
+        let wants_flows = self.states.is_empty() || self.states.iter().any(is_of_flow);
+        listing.is_whole() || (listing.is_past_listeners() && !wants_flows)
+    }
 }
 
 /// An open desk, which closes when this is dropped. Those who are served then are cut
@@ -51,12 +58,9 @@ impl Desk {
             .mode(0o700)
             .create(FOLDER)?;
         let is_gone = |process: &u32| !Path::new("/proc").join(process.to_string()).exists();
-        // One may have had this process's number.
-        for process in processes()?
-            .into_iter()
-            .filter(is_gone)
-            .chain([process::id()])
-        {
+        // One of them may have had this process's number.
+        let gone = processes()?.into_iter().filter(is_gone);
+        for process in gone.chain([process::id()]) {
             let _ = fs::remove_file(path_of(process));
         }
         let path = path_of(process::id());
@@ -105,7 +109,7 @@ fn serve(client: &UnixStream, inquiries: &[Inquiries]) -> io::Result<()> {
     let mut lines = BufWriter::with_capacity(1 << 16, client);
     for (shard, inquiries) in inquiries.iter().enumerate() {
         let mut listing = Listing::new(query.info);
-        while !listing.is_whole() {
+        while !query.is_answered_by(&listing) {
             listing = inquiries.ask(listing);
             for socket in listing.drain().filter(|socket| query.wants(socket.state)) {
                 serde_json::to_writer(&mut lines, &Row::of(shard, &socket))?;

@@ -112,6 +112,11 @@ impl Listing {
         self.next.is_none()
     }
 
+    /// All that come are flows.
+    pub fn is_past_listeners(&self) -> bool {
+        !matches!(self.next, Some(Next::Listener(_)))
+    }
+
     /// Another part fits in, and no memory is allocated for it: it can't be full by a
     /// single bucket, for a keyed hash fills them.
     pub fn has_room(&self) -> bool {
