@@ -9,6 +9,7 @@ pub mod smoltcp;
 
 use crate::figures::{Samples, Series};
 use crate::reach::{Effort, Measure};
+use ::ringmill::huge_pages;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -83,6 +84,12 @@ pub const RINGMILL: [Size; 6] = [
     size(10_000_000, "ringmill in memory, 10 M connections"),
 ];
 
+/// The engine's, its tables on pages of the usual size.
+pub const USUAL_PAGES: Size = size(
+    1_000_000,
+    "ringmill in memory, 1 M connections, no huge pages",
+);
+
 /// smoltcp's: past these opening the connections takes hours.
 pub const SMOLTCP: [Size; 3] = [
     size(1, "smoltcp in memory, 1 connection"),
@@ -104,9 +111,13 @@ impl Exchange {
     pub fn all(effort: &Effort) -> Vec<Box<dyn Measure>> {
         let ours = RINGMILL.len() - usize::from(!effort.is_long);
         let ringmill: fn(usize) -> Box<dyn Ends> = |n| Box::new(ringmill::Ringmill::open(n));
+        let usual: fn(usize) -> Box<dyn Ends> =
+            |n| Box::new(huge_pages::without(|| ringmill::Ringmill::open(n)));
         let smoltcp: fn(usize) -> Box<dyn Ends> = |n| Box::new(smoltcp::Smoltcp::open(n));
         let sizes = RINGMILL[..ours].iter().map(|size| (size, ringmill));
-        let all = sizes.chain(SMOLTCP.iter().map(|size| (size, smoltcp)));
+        let all = sizes
+            .chain([(&USUAL_PAGES, usual)])
+            .chain(SMOLTCP.iter().map(|size| (size, smoltcp)));
         let measure = |(&(connections, series), open)| {
             let exchange = Exchange {
                 series,

@@ -83,7 +83,8 @@ impl Port {
                 pool,
             });
         }
-        if network.mode == Mode::Zerocopy && !seats.iter().all(|seat| seat.driver.is_zero_copy()) {
+        if network.mode == Mode::Zerocopy && !seats.iter().all(|seat| seat.driver.modes().zero_copy)
+        {
             return Err(Failure::environment(format!(
                 "{} can't do zero copy: use --mode copy, or auto",
                 interface.name
@@ -182,20 +183,21 @@ fn describe_several(seats: &[Seat<XdpDriver>]) -> String {
             numbers.collect::<Vec<_>>().join("+")
         })
         .collect();
-    let is_zero_copy = seats.iter().all(|seat| seat.driver.is_zero_copy());
-    let copying = if is_zero_copy {
-        "zero copy"
-    } else {
-        "copy mode"
-    };
+    // A pool of huge pages may run out before the last shard.
+    let mut modes: Vec<String> = seats
+        .iter()
+        .map(|seat| seat.driver.modes().to_string())
+        .collect();
+    modes.dedup();
     let ports = match seats[0].config.rss {
         Some(_) => "ports by RSS, ",
         None => "",
     };
     format!(
-        "{name} ({driver}), {} shards on queues {}, {ports}{copying}",
+        "{name} ({driver}), {} shards on queues {}, {ports}{}",
         seats.len(),
-        queues.join(", ")
+        queues.join(", "),
+        modes.join(" or ")
     )
 }
 

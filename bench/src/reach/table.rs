@@ -114,7 +114,7 @@ fn over_smoltcp(samples: &Samples, at: usize) -> Option<f64> {
     samples.ratio(exchange::SMOLTCP[at].1, segment(at))
 }
 
-const GOALS: [Goal; 25] = [
+const GOALS: [Goal; 26] = [
     Goal {
         what: "in memory, a segment of request and response, 1 k connections, both ends on one core",
         bound: Most(150.0, 60.0, "ns"),
@@ -124,6 +124,11 @@ const GOALS: [Goal; 25] = [
         what: "the same at random over 1 M connections, over that at 1 k",
         bound: Most(2.0, 1.5, "x"),
         value: |s| s.ratio(segment(4), segment(1)),
+    },
+    Goal {
+        what: "the same over 1 M without huge pages, over that with them",
+        bound: Least(1.0, 1.2, "x"),
+        value: |s| s.ratio(exchange::USUAL_PAGES.1, segment(4)),
     },
     Goal {
         what: "smoltcp's time for the same, 1 connection",

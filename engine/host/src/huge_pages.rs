@@ -1,4 +1,5 @@
-//! The program's heap, of which large allocations ask for huge pages.
+//! Huge pages: the program's heap, of which large allocations ask for some, and what
+//! the machine's pool has.
 //!
 //! The engine's tables reach over hundreds of megabytes at a million connections
 //! and are entered at random: with pages of 4 KiB a look misses the
@@ -6,12 +7,15 @@
 //! kernel backs memory by pages of 2 MiB where it is asked to (madvise(2); most
 //! distributions have `madvise` or `always` in
 //! `/sys/kernel/mm/transparent_hugepage/enabled`) and where it has some; memory that
-//! is reserved and not touched still takes none.
+//! is reserved and not touched still takes none. The pool of hugetlbfs is another
+//! matter: its pages are set aside by hand, and asked for at a mapping.
 //!
 //! Unsafe here: an allocator is, as a trait. It is the system's, and advice about
 //! memory changes nothing that a program can see.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Allocations of a table, not of a record: below it huge pages would be a small
 /// part of the memory, or pages that are mostly empty.
@@ -24,22 +28,44 @@ const PAGE: usize = 4_096;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HugePages;
 
-/// Asks for huge pages under `size` bytes at `memory`, if there are any.
+/// Large allocations want huge pages, or not.
+static WANTED: AtomicBool = AtomicBool::new(true);
+
+/// What `make` tells; large allocations of this process are meanwhile on pages of the
+/// usual size, so that what huge pages bring can be measured.
+pub fn without<T>(make: impl FnOnce() -> T) -> T {
+    WANTED.store(false, Ordering::Relaxed);
+    let made = make();
+    WANTED.store(true, Ordering::Relaxed);
+    made
+}
+
+/// Bytes of a page of the machine's pool of huge pages (hugetlbfs), if one is free.
+pub(crate) fn page_in_pool() -> Option<u64> {
+    let told = fs::read_to_string("/proc/meminfo").ok()?;
+    let number = |field: &str| {
+        let rest = told.lines().find_map(|line| line.strip_prefix(field))?;
+        rest.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let is_free = number("HugePages_Free:")? > number("HugePages_Rsvd:")?;
+    Some(number("Hugepagesize:")? * 1_024).filter(|_| is_free)
+}
+
+/// Asks for huge pages under `size` bytes at `memory`, if they are wanted and there are any.
 fn advise(memory: *mut u8, size: usize) {
     if size < LARGE || memory.is_null() {
         return;
     }
+    let advice = if WANTED.load(Ordering::Relaxed) {
+        libc::MADV_HUGEPAGE
+    } else {
+        libc::MADV_NOHUGEPAGE
+    };
     // Whole pages of the allocation: the first may be shared with the allocator.
     let lead = memory.align_offset(PAGE);
     // SAFETY: the range is inside the allocation, and this advice keeps its content.
     // A kernel without huge pages refuses it, which is no fault.
-    let _ = unsafe {
-        libc::madvise(
-            memory.wrapping_add(lead).cast(),
-            size - lead,
-            libc::MADV_HUGEPAGE,
-        )
-    };
+    let _ = unsafe { libc::madvise(memory.wrapping_add(lead).cast(), size - lead, advice) };
 }
 
 // SAFETY: every call is the system allocator's, with the caller's own promises.

@@ -19,6 +19,7 @@ use queue::Queue;
 use ringmill_core::driver::{Driver, DriverDrops};
 use ringmill_core::frame::{Batch, Frame, FramePool, HEADROOM};
 use ringmill_core::time::Instant;
+use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use umem::{Chunks, KERNEL_HEADROOM};
@@ -97,6 +98,28 @@ impl FrameBudget {
     }
 }
 
+/// How a port runs, which the kernel and the device have a say in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modes {
+    /// The device moves frames without copying them.
+    pub zero_copy: bool,
+    /// The frames are on pages of the machine's pool of huge ones.
+    pub huge_pages: bool,
+}
+
+impl fmt::Display for Modes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.zero_copy {
+            true => "zero copy",
+            false => "copy mode",
+        })?;
+        f.write_str(match self.huge_pages {
+            true => ", frames on huge pages",
+            false => "",
+        })
+    }
+}
+
 /// Frames could not be given back when a port was closed.
 #[derive(Debug, thiserror::Error)]
 #[error("{missing} frames are still in use: the port's memory stays mapped")]
@@ -131,19 +154,17 @@ impl XdpDriver {
     pub fn open(config: &XdpConfig) -> Result<(XdpDriver, FramePool), XdpError> {
         let interface = Interface::find_up(&config.interface)?;
         let numbers = chosen_queues(&interface, &config.queues)?;
-        let mut zero_copy = config.zero_copy;
-        let opened = match bind(config, &interface, &numbers, zero_copy) {
-            // The device has no zero copy: EOPNOTSUPP, or EINVAL of some drivers.
-            Err(XdpError::Kernel { source, .. })
-                if zero_copy
-                    && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) =>
-            {
-                zero_copy = false;
-                bind(config, &interface, &numbers, zero_copy)
+        let size = chunk_size(&interface)?;
+        let total = config.frames.total(numbers.len());
+        let (mut chunks, frames) = Chunks::map(&interface.name, total, size)?;
+        let bound = bind_as_possible(&chunks, &interface.name, &numbers, config.zero_copy);
+        let (queues, zero_copy) = match bound {
+            Ok(bound) => bound,
+            Err(reason) => {
+                let _ = chunks.come_home(FramePool::new(frames), 0);
+                return Err(reason);
             }
-            opened => opened,
         };
-        let (queues, chunks, frames) = opened?;
         let mut driver = XdpDriver {
             queues,
             chunks,
@@ -172,9 +193,12 @@ impl XdpDriver {
         &self.interface
     }
 
-    /// The device moves frames without copying them.
-    pub fn is_zero_copy(&self) -> bool {
-        self.zero_copy
+    /// How it runs.
+    pub fn modes(&self) -> Modes {
+        Modes {
+            zero_copy: self.zero_copy,
+            huge_pages: self.chunks.are_on_huge_pages(),
+        }
     }
 
     /// What was opened and chosen, in one line for people.
@@ -185,15 +209,8 @@ impl XdpDriver {
             .iter()
             .map(|queue| queue.number.to_string())
             .collect();
-        let copying = if self.zero_copy {
-            "zero copy"
-        } else {
-            "copy mode"
-        };
-        format!(
-            "{name} ({driver}), queue {}, {copying}",
-            numbers.join(" and ")
-        )
+        let (queues, modes) = (numbers.join(" and "), self.modes());
+        format!("{name} ({driver}), queue {queues}, {modes}")
     }
 
     /// Why the kernel refuses to send, if it does: the interface is gone, say.
@@ -292,8 +309,8 @@ impl Driver for XdpDriver {
     }
 }
 
-impl std::fmt::Debug for XdpDriver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for XdpDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "XdpDriver({})", self.describe())
     }
 }
@@ -306,27 +323,35 @@ pub fn has_af_xdp() -> Result<(), XdpError> {
     Ok(())
 }
 
-fn bind(
-    config: &XdpConfig,
-    interface: &Interface,
+/// Sockets of all queues, and whether they are zero copy.
+fn bind_as_possible(
+    chunks: &Chunks,
+    interface: &str,
     numbers: &[u32],
     zero_copy: bool,
-) -> Result<(Vec<Queue>, Chunks, Vec<Frame>), XdpError> {
-    let size = chunk_size(interface)?;
-    let total = config.frames.total(numbers.len());
-    let (mut chunks, frames) = Chunks::map(&interface.name, total, size)?;
-    let mut queues = Vec::new();
-    for &number in numbers {
-        match Queue::bind(&chunks, &interface.name, number, zero_copy) {
-            Ok(queue) => queues.push(queue),
-            Err(reason) => {
-                drop(queues);
-                let _ = chunks.come_home(FramePool::new(frames), 0);
-                return Err(reason);
-            }
+) -> Result<(Vec<Queue>, bool), XdpError> {
+    match bind(chunks, interface, numbers, zero_copy) {
+        // The device has no zero copy: EOPNOTSUPP, or EINVAL of some drivers.
+        Err(XdpError::Kernel { source, .. })
+            if zero_copy
+                && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) =>
+        {
+            Ok((bind(chunks, interface, numbers, false)?, false))
         }
+        bound => Ok((bound?, zero_copy)),
     }
-    Ok((queues, chunks, frames))
+}
+
+fn bind(
+    chunks: &Chunks,
+    interface: &str,
+    numbers: &[u32],
+    zero_copy: bool,
+) -> Result<Vec<Queue>, XdpError> {
+    numbers
+        .iter()
+        .map(|&number| Queue::bind(chunks, interface, number, zero_copy))
+        .collect()
 }
 
 fn chosen_queues(interface: &Interface, asked: &[u32]) -> Result<Vec<u32>, XdpError> {

@@ -3,7 +3,7 @@
 // A test that can't go on ends.
 #![allow(clippy::unwrap_used)]
 
-use ringmill::huge_pages::HugePages;
+use ringmill::huge_pages::{HugePages, without};
 use std::fs;
 
 #[global_allocator]
@@ -44,4 +44,11 @@ fn a_large_table_is_on_huge_pages_once_it_is_touched_and_a_small_one_is_not() {
     assert!(table[..32 << 20].iter().all(|&byte| byte == 1));
     drop(table);
     assert_eq!(on_huge_pages(), before);
+
+    let table = without(|| vec![3_u8; 32 << 20]);
+    assert_eq!(on_huge_pages(), before, "not where they are not wanted");
+    drop(table);
+    let table = vec![4_u8; 32 << 20];
+    assert!(on_huge_pages() >= before + (28 << 10), "and wanted again");
+    drop(table);
 }

@@ -15,6 +15,7 @@
 //! Unsafe here: chunks are turned into frames and back.
 
 use crate::error::{Operation, XdpError};
+use crate::huge_pages;
 use crate::xdp::RING;
 use ringmill_core::frame::{Frame, FramePool, HEADROOM};
 use std::error::Error;
@@ -39,12 +40,14 @@ pub(super) struct Chunks {
     size: usize,
     /// Frames whose memory the kernel has.
     lent: Vec<Frame>,
+    on_huge_pages: bool,
     are_home: bool,
 }
 
 impl Chunks {
-    /// Maps and registers `count` chunks of `size` bytes. All are the caller's,
-    /// as frames.
+    /// Maps and registers at least `count` chunks of `size` bytes, on huge pages if
+    /// the machine's pool has enough, which they then fill. All are the caller's, as
+    /// frames.
     pub(super) fn map(
         interface: &str,
         count: u32,
@@ -59,18 +62,26 @@ impl Chunks {
             .build()
             .map_err(|reason| invalid(&reason))?;
         let none = || XdpError::Invalid("a port needs at least one frame".to_owned());
-        let frame_count = NonZeroU32::new(count).ok_or_else(none)?;
-        let (umem, mut descriptors) = Umem::new(config, frame_count, false)
-            .map_err(|error| umem_error(interface, u64::from(count) * u64::from(size), &error))?;
+        let count = NonZeroU32::new(count).ok_or_else(none)?;
+        let on_huge_pages =
+            filling_huge_pages(count, size).and_then(|count| Umem::new(config, count, true).ok());
+        let is_on_huge_pages = on_huge_pages.is_some();
+        let (umem, mut descriptors) = match on_huge_pages {
+            Some(made) => made,
+            None => Umem::new(config, count, false).map_err(|error| {
+                umem_error(interface, u64::from(count.get()) * u64::from(size), &error)
+            })?,
+        };
         // SAFETY: the descriptor is of this UMEM, and nobody else has its chunk.
         let mut first = unsafe { umem.data_mut(&mut descriptors[0]) };
         let base = first.contents_mut().as_mut_ptr().addr() - usize::from(KERNEL_HEADROOM);
         let chunks = Chunks {
             umem: ManuallyDrop::new(umem),
+            lent: Vec::with_capacity(descriptors.len()),
             descriptors,
             base,
             size: size as usize,
-            lent: Vec::with_capacity(count as usize),
+            on_huge_pages: is_on_huge_pages,
             are_home: false,
         };
         // SAFETY: no frame exists yet, and each descriptor is used once.
@@ -85,6 +96,11 @@ impl Chunks {
     /// The UMEM, to bind sockets to.
     pub(super) fn umem(&self) -> &Umem {
         &self.umem
+    }
+
+    /// The chunks are on pages of the machine's pool of huge ones.
+    pub(super) fn are_on_huge_pages(&self) -> bool {
+        self.on_huge_pages
     }
 
     /// The longest packet, in bytes, that can be sent.
@@ -186,6 +202,16 @@ impl Drop for Chunks {
             unsafe { ManuallyDrop::drop(&mut self.umem) };
         }
     }
+}
+
+/// The least number of chunks, not below `count`, that fills pages of the machine's
+/// pool: a mapping of another length can't be unmapped (mmap(2), MAP_HUGETLB). None
+/// when the pool is empty, or one page of it is more than all of them.
+fn filling_huge_pages(count: NonZeroU32, size: u32) -> Option<NonZeroU32> {
+    let page = huge_pages::page_in_pool()?;
+    let chunks = (page / u64::from(size)).try_into().ok()?;
+    let filling = count.get().checked_next_multiple_of(chunks)?;
+    NonZeroU32::new(filling).filter(|_| chunks <= count.get())
 }
 
 fn umem_error(interface: &str, bytes: u64, error: &dyn Error) -> XdpError {

@@ -132,7 +132,11 @@ fn zero_copy_is_given_up_where_the_device_has_none() {
         return;
     };
     let port = Port::open(&wire.near, &[]);
-    assert_eq!(port.driver.describe(), "veth0 (veth), queue 0, copy mode");
+    let told = port.driver.describe();
+    assert!(
+        told.starts_with("veth0 (veth), queue 0, copy mode"),
+        "{told}"
+    );
     assert_eq!(port.steering.mode(), XdpMode::Native);
     port.close();
 }
