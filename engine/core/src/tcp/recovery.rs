@@ -370,8 +370,11 @@ impl Shared {
         };
         let before = (tcb.congestion.cwnd, cold.growth.ssthresh);
         let out = nxt.bytes_since(tcb.snd_una);
-        tcb.congestion
-            .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
+        // A mark in the same window has lowered it (RFC 3168 section 6.1.2).
+        if !cold.recovery.is_reduced(tcb.snd_una) {
+            tcb.congestion
+                .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
+        }
         cold.recovery = Recovery {
             mode: Mode::Recovery,
             recover: Some(nxt),
@@ -427,8 +430,10 @@ impl Shared {
         if tcb.backoff == 1 {
             // Only the first timeout of a segment lowers ssthresh (RFC 5681, eq. 4).
             let before = (tcb.congestion.cwnd, cold.growth.ssthresh);
-            tcb.congestion
-                .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
+            if !cold.recovery.is_reduced(tcb.snd_una) {
+                tcb.congestion
+                    .on_congestion(algorithm, &mut cold.growth, congested, tcb.mss);
+            }
             cold.recovery
                 .undo
                 .get_or_insert(Undo::new(before, tcb.snd_una));

@@ -115,6 +115,44 @@ fn an_echo_lowers_the_window_once_a_round_trip() {
     );
 }
 
+/// Section 6.1.2: one window of data lowers the window once, whether its segments were marked
+/// or lost. What is lost of the next lowers it again.
+#[test]
+fn a_mark_and_a_loss_in_one_window_lower_it_once() {
+    let mut peer = agreed();
+    let mss = 1_460;
+    let id = peer.id();
+    let ssthresh = |peer: &mut Peer| {
+        let info = peer.sockets(|_, sockets| sockets.info(id)).unwrap();
+        info.ssthresh.unwrap()
+    };
+    // The first segment that is in flight is lost; all that was sent is acknowledged.
+    let loses_one = |peer: &mut Peer, una: u32, end: u32| {
+        for _ in 0..3 {
+            peer.sends(seg("A").seq(1).ack(una));
+        }
+        let sent = peer.takes_all();
+        let lost = peer.iss.unwrap() + una;
+        assert!(sent.iter().any(|(header, _)| header.seq == lost));
+        let lowered = ssthresh(peer);
+        let more = u32::try_from(sent.len() - 1).unwrap();
+        peer.sends(seg("A").seq(1).ack(end + more * mss));
+        lowered
+    };
+    peer.engine_sends(&[b'x'; 60_000]);
+    assert_eq!(peer.takes_all().len(), 10);
+    peer.sends(seg("AE").seq(1).ack(1 + 2 * mss));
+    let lowered = ssthresh(&mut peer);
+    assert!((5..10).contains(&lowered), "{lowered}");
+    peer.expects_nothing();
+    assert_eq!(loses_one(&mut peer, 1 + 2 * mss, 1 + 10 * mss), lowered);
+    let flight = peer.takes_all();
+    let una = flight[0].0.seq.bytes_since(peer.iss.unwrap());
+    peer.sends(seg("A").seq(1).ack(una + mss));
+    peer.takes_all();
+    assert!(loses_one(&mut peer, una + mss, una + mss) < lowered);
+}
+
 /// Attack case 50: marks and echoes that were not agreed on change nothing, nor
 /// does a mark on a SYN.
 #[test]
