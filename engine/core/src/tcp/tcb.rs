@@ -27,18 +27,20 @@ use crate::time::{Duration, Instant};
 
 macro_rules! flags {
     ($($(#[doc = $doc:literal])+ $name:ident = $bit:expr;)+) => {
-        impl TcbFlags { $($(#[doc = $doc])+ pub(crate) const $name: TcbFlags = TcbFlags(1 << $bit);)+ }
+        impl TcbFlags { $($(#[doc = $doc])+ pub(crate) const $name: TcbFlags = TcbFlags(u32::to_le_bytes(1 << $bit));)+ }
     };
 }
 
-/// Facts about a connection, a bit each.
+/// Facts about a connection, a bit each. They are kept in bytes, for a bit is set in
+/// its byte: a wider word with that byte in it would be waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TcbFlags(u32);
+pub(crate) struct TcbFlags([u8; 4]);
 
 impl TcbFlags {
     /// These and those: [`Tcb::is`] then asks for any of them.
     pub(crate) const fn and(self, other: TcbFlags) -> TcbFlags {
-        TcbFlags(self.0 | other.0)
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        TcbFlags([a | e, b | f, c | g, d | h])
     }
 }
 
@@ -326,16 +328,24 @@ impl Tcb {
         }
     }
 
+    #[inline]
     pub(crate) fn is(&self, flag: TcbFlags) -> bool {
-        self.flags.0 & flag.0 != 0
+        let ([a, b, c, d], [e, f, g, h]) = (self.flags.0, flag.0);
+        a & e != 0 || b & f != 0 || c & g != 0 || d & h != 0
     }
 
+    #[inline]
     pub(crate) fn set(&mut self, flag: TcbFlags) {
-        self.flags.0 |= flag.0;
+        for (byte, bits) in self.flags.0.iter_mut().zip(flag.0) {
+            *byte |= bits;
+        }
     }
 
+    #[inline]
     pub(crate) fn unset(&mut self, flag: TcbFlags) {
-        self.flags.0 &= !flag.0;
+        for (byte, bits) in self.flags.0.iter_mut().zip(flag.0) {
+            *byte &= !bits;
+        }
     }
 
     /// RCV.WND: what the peer was last told, less what came since.

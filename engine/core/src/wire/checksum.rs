@@ -13,7 +13,7 @@ pub struct Sum(u64);
 
 impl Sum {
     /// Adds bytes as big-endian 16-bit words; a last odd byte is padded with zero.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn add_bytes(self, bytes: &[u8]) -> Sum {
         // The carries gather in the upper half.

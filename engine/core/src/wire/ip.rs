@@ -45,7 +45,7 @@ pub struct Header {
 
 impl Header {
     /// Writes the header into the first bytes, [`header_len`] of them.
-    #[inline]
+    #[inline(always)]
     pub fn emit(&self, packet: &mut [u8]) {
         let Service { tos, ttl } = self.service;
         if let (IpAddr::V4(source), IpAddr::V4(destination)) = (self.source, self.destination) {

@@ -205,7 +205,7 @@ impl Options {
     }
 
     /// Writes the options, and adds them to a sum.
-    #[inline]
+    #[inline(always)]
     pub(super) fn emit(&self, out: &mut [u8], sum: Sum) -> Sum {
         match self.timestamps {
             // What was written in narrow words a moment ago is better not read in wide ones.
@@ -223,7 +223,7 @@ impl Options {
 
     /// Writes the options, each group a number of words. Only on a SYN is there more
     /// than one group, and an order of them.
-    #[inline]
+    #[inline(never)]
     fn emit_any(&self, out: &mut [u8]) {
         if out.is_empty() {
             return;
