@@ -48,6 +48,11 @@ impl MemoryDriver {
         self.arrived.push_back(frame);
     }
 
+    /// A frame that this end has paid for one that arrived.
+    pub fn take_payment(&mut self) -> Option<Frame> {
+        self.payment.pop()
+    }
+
     /// Nothing has arrived that was not received, and nothing was sent that was
     /// not taken.
     pub fn is_idle(&self) -> bool {

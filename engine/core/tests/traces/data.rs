@@ -210,7 +210,7 @@ fn reassembly_is_bounded_and_keeps_no_frame_hostage() {
         "{:?}",
         peer.shard.gauges()
     );
-    assert!(peer.shard.gauges().held_frames <= 64);
+    assert_eq!(peer.shard.gauges().held_frames, 64);
     assert!(peer.dropped(DropReason::ReassemblyFull) > 4_000);
     peer.sends(seg("R").seq(2));
     peer.takes_all();

@@ -60,6 +60,7 @@ pub(crate) const ICMP: u8 = match FAMILY {
 const PEER_ISN: Seq = Seq(u32::MAX - 9);
 pub(crate) const PORT: u16 = 80;
 const FRAMES: usize = 512;
+const FRAME_LEN: usize = 2_048;
 
 /// What the application was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,6 +233,8 @@ pub(crate) struct Peer {
     /// The engine's initial sequence number, once it has shown one.
     pub(crate) iss: Option<Seq>,
     sent: VecDeque<(Header, Vec<u8>)>,
+    /// What the engine has paid for frames that arrived.
+    spare: Vec<Frame>,
     /// The ECN field of each segment that came, in order.
     pub(crate) codepoints: Vec<u8>,
     /// Its whole type of service (traffic class) and its time to live.
@@ -265,7 +268,7 @@ impl Peer {
         config.tcp.receive_buffer = 65_535;
         config.tcp.receive_buffer_max = 0;
         change(&mut config);
-        let pool = FramePool::on_heap(FRAMES, 2_048);
+        let pool = FramePool::on_heap(FRAMES, FRAME_LEN);
         let now = Instant::from_millis(1_000);
         let script = Script {
             accepts: true,
@@ -279,6 +282,7 @@ impl Peer {
             engine_port: PORT,
             iss: None,
             sent: VecDeque::new(),
+            spare: Vec::new(),
             codepoints: Vec::new(),
             services: Vec::new(),
             others: Vec::new(),
@@ -433,9 +437,16 @@ impl Peer {
         self.arrives(&frame);
     }
 
-    /// Any frame arrives.
+    /// Any frame arrives: in one that the engine may keep, and has to account for.
     pub(crate) fn arrives(&mut self, bytes: &[u8]) {
-        self.shard.driver_mut().arrive(Frame::copied(bytes));
+        let spare = self.spare.pop();
+        let mut frame = spare
+            .filter(|frame| frame.capacity() >= bytes.len())
+            .or_else(|| FramePool::on_heap(1, bytes.len().max(FRAME_LEN)).alloc())
+            .unwrap();
+        frame.set_window(0, bytes.len());
+        frame.data_mut().copy_from_slice(bytes);
+        self.shard.driver_mut().arrive(frame);
     }
 
     pub(crate) fn frame_of(&self, segment: &Seg) -> Vec<u8> {
@@ -532,15 +543,18 @@ impl Peer {
 
     /// Steps until nothing moves, and takes down what was sent.
     fn settle(&mut self) {
-        loop {
+        let mut idle = 0;
+        while idle == 0 || self.shard.has_work() {
             let moved = self.shard.step(self.now);
+            let driver = self.shard.driver_mut();
+            self.spare
+                .extend(std::iter::from_fn(|| driver.take_payment()));
             while let Some(sent) = self.shard.driver_mut().take_sent() {
                 self.read(sent.data());
                 self.shard.driver_mut().complete(sent);
             }
-            if !moved && !self.shard.has_work() {
-                return;
-            }
+            idle = if moved { 0 } else { idle + 1 };
+            assert!(idle < 1_000, "it has work that it can't do");
         }
     }
 
