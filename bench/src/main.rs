@@ -4,14 +4,13 @@
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use ringmill::huge_pages::HugePages;
-use ringmill::{XdpMode, netns};
+use ringmill::netns;
 use ringmill_bench::chart;
 use ringmill_bench::figures::Samples;
 use ringmill_bench::reach::{self, Effort, Row};
-use ringmill_bench::veth::raw::{self, PingPong};
+use ringmill_bench::veth::ways;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 #[global_allocator]
 static HEAP: HugePages = HugePages;
@@ -29,8 +28,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The raw limit of AF_XDP: a ping-pong through our driver, without TCP.
-    Raw,
+    /// The raw limit of AF_XDP, by the ways that frames can pass the kernel: a
+    /// ping-pong through our driver, without TCP.
+    Raw {
+        /// Rounds, of which medians are told.
+        #[arg(short = 'n', long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// Everything, and the table of what is to be reached.
     Reach(ReachArguments),
 }
@@ -63,23 +67,15 @@ struct ReachArguments {
 fn main() -> anyhow::Result<()> {
     netns::sweep();
     match Cli::parse().command {
-        Command::Raw => raw_limits(),
+        Command::Raw { rounds } => raw_limits(rounds.max(1)),
         Command::Reach(arguments) => measure(&arguments),
     }
 }
 
-fn raw_limits() -> anyhow::Result<()> {
-    println!("raw AF_XDP ping-pong over veth, a core an end, copy mode");
-    for mode in [XdpMode::Native, XdpMode::Skb] {
-        for in_flight in [1, 64] {
-            let told = raw::ping_pong(PingPong {
-                in_flight,
-                duration: Duration::from_secs(3),
-                mode,
-            })?;
-            let rate = told.rate;
-            println!("{mode:>6} XDP, {in_flight:>2} in flight: {rate:>9.0} round trips/s");
-        }
+fn raw_limits(rounds: usize) -> anyhow::Result<()> {
+    println!("raw AF_XDP ping-pong over veth, copy mode, medians of {rounds} rounds:");
+    for line in ways::compare(rounds)? {
+        println!("{line}");
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ pub mod port;
 pub mod raw;
 pub mod runner;
 pub mod syns;
+pub mod ways;
 
 use crate::figures::Samples;
 use crate::reach::{Effort, Measure};

@@ -292,6 +292,11 @@ pub(crate) struct NetworkArguments {
     /// How frames pass the kernel.
     #[arg(long, value_name = "MODE", default_value = "auto")]
     pub(crate) mode: Mode,
+    /// Look for frames in the device itself (SO_PREFER_BUSY_POLL): for a card whose
+    /// interrupts come to the engine's core. Set napi_defer_hard_irqs and
+    /// gro_flush_timeout of the interface too. A veth has no interrupts.
+    #[arg(long)]
+    pub(crate) busy_poll: bool,
     /// Which TCP checksums to accept [default: partial on a veth, else full].
     #[arg(long, value_name = "WHICH")]
     pub(crate) checksum: Option<Checksum>,
@@ -332,6 +337,7 @@ impl NetworkArguments {
             gateways: Vec::new(),
             vlan: None,
             mode: Mode::Auto,
+            busy_poll: false,
             checksum: None,
             profile: Profile::default(),
             congestion: None,

@@ -74,6 +74,7 @@ impl Port {
             let (driver, pool) = XdpDriver::open(&XdpConfig {
                 queues,
                 zero_copy,
+                busy_poll: network.busy_poll,
                 ..XdpConfig::new(&interface.name)
             })?;
             steering.deliver_to(&driver)?;

@@ -69,19 +69,23 @@ pub struct Port {
 
 impl Port {
     pub(super) fn open(namespace: &Namespace, address: Ipv4Addr) -> anyhow::Result<Port> {
-        Port::open_as(namespace, address, XdpMode::Auto)
+        Port::open_as(namespace, address, XdpMode::Auto, false)
     }
 
     pub(super) fn open_as(
         namespace: &Namespace,
         address: Ipv4Addr,
         mode: XdpMode,
+        busy_poll: bool,
     ) -> anyhow::Result<Port> {
         namespace.within(|| {
             let interface = Interface::find(INTERFACE)?;
             let owned = [Owned::Address(IpAddr::V4(address))];
             let mut steering = Steering::attach(&interface, mode, None, &owned)?;
-            let (driver, pool) = XdpDriver::open(&XdpConfig::new(INTERFACE))?;
+            let (driver, pool) = XdpDriver::open(&XdpConfig {
+                busy_poll,
+                ..XdpConfig::new(INTERFACE)
+            })?;
             steering.deliver_to(&driver)?;
             let mut config = Config::new(MacAddress(interface.mac), address, 24);
             // A kernel at the other end of a veth leaves checksums to a device.

@@ -8,7 +8,7 @@
 //! Nothing that the engine does over this driver on this machine can be faster.
 
 use super::port::{Net, Port, SERVER};
-use super::runner;
+use super::{cpu, runner};
 use crate::figures::{Samples, Series};
 use crate::reach::Effort;
 use anyhow::{Context as _, ensure};
@@ -42,8 +42,24 @@ pub struct PingPong {
     pub in_flight: usize,
     /// For how long.
     pub duration: Duration,
-    /// Where in the kernel frames are steered.
+    /// How frames pass the kernel.
+    pub way: Way,
+}
+
+/// How frames pass the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Where they are steered.
     pub mode: XdpMode,
+    /// Who looks for frames does the device's receive work.
+    pub busy_poll: bool,
+}
+
+impl Way {
+    const NATIVE: Way = Way {
+        mode: XdpMode::Native,
+        busy_poll: false,
+    };
 }
 
 /// What a ping-pong tells.
@@ -61,7 +77,7 @@ pub(super) fn limits(effort: &Effort, samples: &mut Samples) -> anyhow::Result<(
         ping_pong(PingPong {
             in_flight,
             duration: effort.veth_length,
-            mode: XdpMode::Native,
+            way: Way::NATIVE,
         })
     };
     samples.add(LIMIT, run(Batch::CAPACITY)?.rate);
@@ -91,7 +107,7 @@ pub fn ping_pong(ping_pong: PingPong) -> anyhow::Result<RoundTrips> {
         stop.store(true, Ordering::Relaxed);
         told
     };
-    between(ping_pong.mode, ping, pong)
+    between(ping_pong.way, ping, pong)
 }
 
 pub(super) fn one_way(effort: &Effort, samples: &mut Samples) -> anyhow::Result<()> {
@@ -117,21 +133,55 @@ pub(super) fn one_way(effort: &Effort, samples: &mut Samples) -> anyhow::Result<
         stop.store(true, Ordering::Relaxed);
         rate
     };
-    samples.add(FRAMES, between(XdpMode::Native, send, receive)?);
+    samples.add(FRAMES, between(Way::NATIVE, send, receive)?);
     Ok(())
+}
+
+/// A ping-pong of which one core does both ends: nanoseconds of it for a round trip.
+/// Nobody waits, so this moves least where others use the machine too.
+///
+/// # Errors
+/// As for [`ping_pong`].
+pub fn on_one_core(ping_pong: PingPong) -> anyhow::Result<f64> {
+    let [core, _] = runner::cores()?;
+    let on_thread = || {
+        ensure!(affinity::pin_thread(core), "core {core} can't be used");
+        let net = Net::create()?;
+        let [mut here, mut there] = ends(&net, ping_pong.way)?;
+        here.fill(ping_pong.in_flight, SMALL);
+        let (start, before) = (std::time::Instant::now(), cpu::of_thread()?);
+        let mut round_trips = 0_u64;
+        while start.elapsed() < ping_pong.duration {
+            for _ in 0..256 {
+                there.bounce();
+                round_trips += here.bounce();
+            }
+        }
+        let seconds = cpu::of_thread()? - before;
+        here.close()?;
+        there.close()?;
+        Ok(seconds * 1e9 / round_trips as f64)
+    };
+    let joined = thread::scope(|scope| scope.spawn(on_thread).join());
+    joined.ok().context("the thread panicked")?
+}
+
+/// Both ends of a wire. They own the same address, so that a frame is bounced without
+/// a change.
+fn ends(net: &Net, way: Way) -> anyhow::Result<[End; 2]> {
+    let end = |namespace| Port::open_as(namespace, SERVER, way.mode, way.busy_poll).map(End::new);
+    Ok([end(&net.near)?, end(&net.far)?])
 }
 
 /// Both ends of a wire, a thread and a core each: what the first one tells.
 fn between<T: Send>(
-    mode: XdpMode,
+    way: Way,
     near: impl FnOnce(&mut End) -> T + Send,
     far: impl FnOnce(&mut End) + Send,
 ) -> anyhow::Result<T> {
     let [near_core, far_core] = runner::cores()?;
     let net = Net::create()?;
-    // Both own the same address, so that a frame is bounced without a change.
-    let mut here = End::new(Port::open_as(&net.near, SERVER, mode)?);
-    let mut there = End::new(Port::open_as(&net.far, SERVER, mode)?);
+    let [mut here, mut there] = ends(&net, way)?;
     let told = thread::scope(|scope| {
         let far = scope.spawn(|| {
             let is_pinned = affinity::pin_thread(far_core);

@@ -194,6 +194,10 @@ impl Operation {
         name: "opening an AF_XDP socket",
         capabilities: &[(13, "CAP_NET_RAW"), (12, "CAP_NET_ADMIN")],
     };
+    pub(crate) const BUSY_POLL: Operation = Operation {
+        name: "turning on busy polling (Linux 5.11)",
+        capabilities: &[(12, "CAP_NET_ADMIN")],
+    };
     pub(crate) const LOAD: Operation = Operation {
         name: "loading the XDP program",
         capabilities: &[(39, "CAP_BPF"), (12, "CAP_NET_ADMIN")],

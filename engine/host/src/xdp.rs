@@ -49,6 +49,9 @@ pub struct XdpConfig {
     /// Try zero copy; without it, or where the device can't, the kernel copies
     /// each frame. Zero copy wants native XDP.
     pub zero_copy: bool,
+    /// Do the device's receive work in the thread that looks for frames, not in an
+    /// interrupt: for a device whose interrupts would come to the same core.
+    pub busy_poll: bool,
 }
 
 impl XdpConfig {
@@ -59,6 +62,7 @@ impl XdpConfig {
             queues: Vec::new(),
             frames: FrameBudget::default(),
             zero_copy: true,
+            busy_poll: false,
         }
     }
 }
@@ -105,6 +109,8 @@ pub struct Modes {
     pub zero_copy: bool,
     /// The frames are on pages of the machine's pool of huge ones.
     pub huge_pages: bool,
+    /// The thread that looks for frames does the device's receive work.
+    pub busy_poll: bool,
 }
 
 impl fmt::Display for Modes {
@@ -112,6 +118,12 @@ impl fmt::Display for Modes {
         f.write_str(match self.zero_copy {
             true => "zero copy",
             false => "copy mode",
+        })?;
+        // Asked for of every socket, and no kernel with AF_XDP in use lacks it.
+        f.write_str(", need_wakeup")?;
+        f.write_str(match self.busy_poll {
+            true => ", busy polling",
+            false => ", no busy polling",
         })?;
         f.write_str(match self.huge_pages {
             true => ", frames on huge pages",
@@ -139,6 +151,7 @@ pub struct XdpDriver {
     chunks: Chunks,
     interface: Interface,
     zero_copy: bool,
+    busy_poll: bool,
     receiving: usize,
     /// Descriptors of the batch that is being sent; empty between calls.
     descriptors: Vec<FrameDesc>,
@@ -157,7 +170,7 @@ impl XdpDriver {
         let size = chunk_size(&interface)?;
         let total = config.frames.total(numbers.len());
         let (mut chunks, frames) = Chunks::map(&interface.name, total, size)?;
-        let bound = bind_as_possible(&chunks, &interface.name, &numbers, config.zero_copy);
+        let bound = bind_as_possible(&chunks, config, &numbers);
         let (queues, zero_copy) = match bound {
             Ok(bound) => bound,
             Err(reason) => {
@@ -170,6 +183,7 @@ impl XdpDriver {
             chunks,
             interface,
             zero_copy,
+            busy_poll: config.busy_poll,
             receiving: config.frames.receiving.min(RING) as usize,
             descriptors: Vec::with_capacity(Batch::CAPACITY),
             turn: 0,
@@ -198,6 +212,7 @@ impl XdpDriver {
         Modes {
             zero_copy: self.zero_copy,
             huge_pages: self.chunks.are_on_huge_pages(),
+            busy_poll: self.busy_poll,
         }
     }
 
@@ -326,32 +341,29 @@ pub fn has_af_xdp() -> Result<(), XdpError> {
 /// Sockets of all queues, and whether they are zero copy.
 fn bind_as_possible(
     chunks: &Chunks,
-    interface: &str,
+    config: &XdpConfig,
     numbers: &[u32],
-    zero_copy: bool,
 ) -> Result<(Vec<Queue>, bool), XdpError> {
-    match bind(chunks, interface, numbers, zero_copy) {
+    let XdpConfig {
+        interface,
+        zero_copy,
+        busy_poll,
+        ..
+    } = config;
+    let bind = |zero_copy| -> Result<Vec<Queue>, XdpError> {
+        let bind = |&number| Queue::bind(chunks, interface, number, zero_copy, *busy_poll);
+        numbers.iter().map(bind).collect()
+    };
+    match bind(*zero_copy) {
         // The device has no zero copy: EOPNOTSUPP, or EINVAL of some drivers.
         Err(XdpError::Kernel { source, .. })
-            if zero_copy
+            if *zero_copy
                 && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) =>
         {
-            Ok((bind(chunks, interface, numbers, false)?, false))
+            Ok((bind(false)?, false))
         }
-        bound => Ok((bound?, zero_copy)),
+        bound => Ok((bound?, *zero_copy)),
     }
-}
-
-fn bind(
-    chunks: &Chunks,
-    interface: &str,
-    numbers: &[u32],
-    zero_copy: bool,
-) -> Result<Vec<Queue>, XdpError> {
-    numbers
-        .iter()
-        .map(|&number| Queue::bind(chunks, interface, number, zero_copy))
-        .collect()
 }
 
 fn chosen_queues(interface: &Interface, asked: &[u32]) -> Result<Vec<u32>, XdpError> {

@@ -17,6 +17,7 @@ use ringmill_core::driver::DriverDrops;
 use ringmill_core::frame::{Batch, Frame, FramePool};
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::ptr;
 use xsk_rs::config::{BindFlags, Interface, LibxdpFlags, QueueSize, SocketConfig};
 use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, Socket, TxQueue};
 
@@ -38,6 +39,8 @@ pub(super) struct Queue {
     receiving: usize,
     /// Frames in the transmit ring, in the completion ring, or between them.
     sending: usize,
+    /// Whoever looks for frames does the device's receive work.
+    busy_poll: bool,
     /// Descriptors on their way between a ring and frames.
     scratch: [FrameDesc; Batch::CAPACITY],
 }
@@ -49,6 +52,7 @@ impl Queue {
         interface: &str,
         number: u32,
         zero_copy: bool,
+        busy_poll: bool,
     ) -> Result<Queue, XdpError> {
         let copying = if zero_copy {
             BindFlags::XDP_ZEROCOPY
@@ -75,6 +79,10 @@ impl Queue {
         })?;
         // No rings: this very UMEM is bound to the queue, so it was named twice.
         let (fill, completion) = rings.ok_or_else(|| queue_taken(interface, number))?;
+        if busy_poll {
+            prefer_busy_poll(rx.fd().as_raw_fd())
+                .map_err(|reason| XdpError::refused(Operation::BUSY_POLL, interface, reason))?;
+        }
         Ok(Queue {
             number,
             rx,
@@ -83,6 +91,7 @@ impl Queue {
             completion,
             receiving: 0,
             sending: 0,
+            busy_poll,
             scratch: [FrameDesc::default(); Batch::CAPACITY],
         })
     }
@@ -101,6 +110,9 @@ impl Queue {
         let descriptors = &mut self.scratch[..batch.room()];
         // SAFETY: the queue is bound to the UMEM of `chunks`.
         let count = unsafe { self.rx.consume(descriptors) };
+        if count == 0 && self.busy_poll {
+            poll_device(self.rx.fd().as_raw_fd());
+        }
         self.receiving -= count;
         for descriptor in &descriptors[..count] {
             // SAFETY: the kernel just gave this chunk back, which was lent it.
@@ -204,6 +216,39 @@ impl Queue {
             tx_invalid: counts.tx_invalid_descs(),
         }
     }
+}
+
+/// SO_PREFER_BUSY_POLL (Linux 5.11), and the least time that turns busy polling on: a
+/// call that does not wait looks once anyway.
+fn prefer_busy_poll(socket: RawFd) -> io::Result<()> {
+    // Of asm-generic/socket.h; libc has them for few machines.
+    const SO_BUSY_POLL: libc::c_int = 46;
+    const SO_PREFER_BUSY_POLL: libc::c_int = 69;
+    const OPTION_LEN: libc::socklen_t = 4;
+    for option in [SO_PREFER_BUSY_POLL, SO_BUSY_POLL] {
+        let on: libc::c_int = 1;
+        // SAFETY: the value is an int, and outlives the call.
+        let answer = unsafe {
+            libc::setsockopt(
+                socket,
+                libc::SOL_SOCKET,
+                option,
+                (&raw const on).cast(),
+                OPTION_LEN,
+            )
+        };
+        if answer != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Does the receive work of the socket's queue now, in this thread.
+fn poll_device(socket: RawFd) {
+    // SAFETY: nothing is written: there is no buffer. Whatever goes wrong shows up as
+    // frames that don't arrive.
+    let _ = unsafe { libc::recv(socket, ptr::null_mut(), 0, libc::MSG_DONTWAIT) };
 }
 
 /// Free slots of a ring, as far as one batch needs them.

@@ -2,7 +2,7 @@
 
 use crate::packets::{number, tcp};
 use crate::{NAME, Port, Wire};
-use ringmill::{Owned, XdpMode};
+use ringmill::{Owned, XdpConfig, XdpMode};
 use ringmill_core::driver::Driver as _;
 use ringmill_core::frame::{Batch, Frame, HEADROOM};
 use ringmill_core::time::Instant;
@@ -181,4 +181,26 @@ fn an_interface_that_goes_away_shows_as_a_fault_and_loses_no_frame() {
     let fault = near.driver.fault().expect("the kernel refuses to send");
     assert!(fault.raw_os_error().is_some(), "{fault}");
     near.close();
+}
+
+#[test]
+fn busy_polling_brings_frames_too() {
+    let Some(wire) = Wire::lay("busy-poll", 1, 1_500) else {
+        return;
+    };
+    let config = XdpConfig {
+        busy_poll: true,
+        ..XdpConfig::new(NAME)
+    };
+    let mut near = Port::open_with(&wire.near, &own(NEAR), &config, XdpMode::Auto, None);
+    let mut far = Port::open(&wire.far, &own(FAR));
+    assert!(near.driver.describe().contains(", busy polling"));
+    for first in (0..1_000).step_by(50) {
+        send_batch(&mut far, NEAR, first, 50);
+        assert_eq!(near.receive(50).len(), 50);
+        send_batch(&mut near, FAR, first, 50);
+        assert_eq!(far.receive(50).len(), 50);
+    }
+    near.close();
+    far.close();
 }

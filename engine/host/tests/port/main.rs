@@ -71,11 +71,21 @@ impl Port {
             queues: queues.to_vec(),
             ..XdpConfig::new(NAME)
         };
+        Port::open_with(namespace, owned, &config, mode, vlan)
+    }
+
+    pub(crate) fn open_with(
+        namespace: &Namespace,
+        owned: &[Owned],
+        config: &XdpConfig,
+        mode: XdpMode,
+        vlan: Option<u16>,
+    ) -> Port {
         let (driver, pool, steering) = namespace
             .within(|| {
                 let interface = Interface::find(NAME).unwrap();
                 let mut steering = Steering::attach(&interface, mode, vlan, owned).unwrap();
-                let (driver, pool) = XdpDriver::open(&config).unwrap();
+                let (driver, pool) = XdpDriver::open(config).unwrap();
                 steering.deliver_to(&driver).unwrap();
                 (driver, pool, steering)
             })

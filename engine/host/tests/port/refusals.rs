@@ -134,7 +134,7 @@ fn zero_copy_is_given_up_where_the_device_has_none() {
     let port = Port::open(&wire.near, &[]);
     let told = port.driver.describe();
     assert!(
-        told.starts_with("veth0 (veth), queue 0, copy mode"),
+        told.starts_with("veth0 (veth), queue 0, copy mode, need_wakeup, no busy polling"),
         "{told}"
     );
     assert_eq!(port.steering.mode(), XdpMode::Native);
