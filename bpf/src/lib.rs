@@ -26,6 +26,9 @@ pub static STEER: &[u8] = &OBJECT.0;
 
 /// Name of the program in the object.
 pub const PROGRAM: &str = "steer";
+/// The same program for kernels that have frames of several buffers (Linux 5.18): it
+/// can be attached where the MTU is larger than a buffer.
+pub const PROGRAM_FRAGS: &str = "steer_frags";
 /// Hash map of what the engine owns, by address.
 pub const OWNED: &str = "OWNED";
 /// AF_XDP sockets by receive queue (XSKMAP).

@@ -198,7 +198,7 @@ INLINE int takes(const u8 *frame, const u8 *end)
 	}
 }
 
-SECTION("xdp") int steer(struct xdp_md *ctx)
+INLINE int steer_frame(struct xdp_md *ctx)
 {
 	u32 verdict = PASSED;
 	long action = XDP_PASS;
@@ -212,5 +212,10 @@ SECTION("xdp") int steer(struct xdp_md *ctx)
 		*count += 1;
 	return action;
 }
+
+SECTION("xdp") int steer(struct xdp_md *ctx) { return steer_frame(ctx); }
+
+// The same for frames of several buffers, of which it sees the first (Linux 5.18).
+SECTION("xdp.frags") int steer_frags(struct xdp_md *ctx) { return steer_frame(ctx); }
 
 char LICENSE[] SECTION("license") = "Dual MIT/GPL";

@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &LoadArguments) -> anyhow::Result<Exit> {
             "the target is one of the engine's own addresses: change --addr",
         ));
     }
-    let (description, mtu) = (port.description.clone(), port.interface.mtu);
+    let (description, mtu) = (port.description.clone(), u32::from(port.config.mtu));
     let load = |shard| {
         Load::new(LoadConfig {
             target: arguments.url.target,

@@ -6,6 +6,7 @@ use crate::engine::{Ended, Snapshot, Workload};
 use crate::exit::Failure;
 use crate::job::{Job, Seat};
 use anyhow::bail;
+use ringmill::xdp::MTU_MAX;
 use ringmill::{Interface, Owned, Steering, XdpConfig, XdpDriver, XdpMode};
 use ringmill_core::ports::PortRange;
 use ringmill_core::rss::{Rss, RssShare};
@@ -24,7 +25,6 @@ const IPV6_MTU_MIN: u32 = 1_280;
 
 /// An interface that is open for the engine.
 pub(crate) struct Port {
-    pub(crate) interface: Interface,
     pub(crate) description: String,
     pub(crate) config: Config,
     /// One for each shard.
@@ -93,7 +93,6 @@ impl Port {
         }
         let description = describe(&seats, &steering, config.checksum);
         Ok(Port {
-            interface,
             description,
             config,
             seats,
@@ -227,7 +226,7 @@ fn stack_config(interface: &Interface, network: &NetworkArguments) -> anyhow::Re
             name = interface.name
         )));
     }
-    config.mtu = u16::try_from(interface.mtu.min(1_500)).unwrap_or(1_500);
+    config.mtu = u16::try_from(interface.mtu.min(MTU_MAX)).unwrap_or(u16::MAX);
     config.seed = match network.seed {
         Some(seed) => seed,
         None => getrandom::u64()

@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
         &arguments.network,
         PortRange::default(),
     )?;
-    let (description, mtu) = (port.description.clone(), port.interface.mtu);
+    let (description, mtu) = (port.description.clone(), u32::from(port.config.mtu));
     let listen_port = arguments.port.unwrap_or(match arguments.service {
         Service::Http => 80,
         Service::Echo => 7,

@@ -18,8 +18,9 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The largest MTU that a veth takes with native XDP: a page less headroom,
-/// Ethernet header and the kernel's bookkeeping (drivers/net/veth.c, veth_xdp_set).
+/// The largest MTU that a veth takes with native XDP on a kernel that has no frames of
+/// several buffers (before 5.18): a page less headroom, Ethernet header and the
+/// kernel's bookkeeping (drivers/net/veth.c, veth_xdp_set).
 pub const VETH_NATIVE_MTU_MAX: u32 = 3_506;
 
 /// Something that the engine owns.
@@ -106,7 +107,7 @@ impl Steering {
         let not_loaded = |error| refused(Operation::LOAD, name, error);
         let not_filled = |error| refused(Operation::MAP, name, error);
 
-        let mut program = load(name, vlan)?;
+        let (mut program, steer) = load(name, vlan)?;
         let mut owned: HashMap<MapData, [u8; 16], OwnedPorts> =
             map(&mut program, ringmill_bpf::OWNED, HashMap::try_from).map_err(not_loaded)?;
         let sockets =
@@ -120,7 +121,9 @@ impl Steering {
         for (address, ports) in by_address {
             owned.insert(address, ports, 0).map_err(not_filled)?;
         }
-        let (mode, link) = attach(&mut program, interface, mode)?;
+        let steer =
+            steer_of(&mut program, steer).map_err(|error| attach_error(interface, error))?;
+        let (mode, link) = attach(steer, interface, mode)?;
         Ok(Steering {
             interface: name.to_owned(),
             mode,
@@ -170,20 +173,28 @@ impl fmt::Debug for Steering {
     }
 }
 
-fn load(interface: &str, vlan: Option<u16>) -> Result<Ebpf, XdpError> {
+/// The object, and the name of the program in it that the kernel took.
+fn load(interface: &str, vlan: Option<u16>) -> Result<(Ebpf, &'static str), XdpError> {
     let mut program = EbpfLoader::new()
         .btf(None)
         .override_global(ringmill_bpf::VLAN, &vlan.unwrap_or(0), true)
         .load(ringmill_bpf::STEER)
         .map_err(|error| refused(Operation::LOAD, interface, error))?;
-    steer_of(&mut program)
-        .and_then(Xdp::load)
-        .map_err(|error| refused(Operation::LOAD, interface, error))?;
-    Ok(program)
+    let mut load = |name| steer_of(&mut program, name).and_then(Xdp::load);
+    // A kernel before 5.18 refuses the first.
+    let name = match load(ringmill_bpf::PROGRAM_FRAGS) {
+        Ok(()) => ringmill_bpf::PROGRAM_FRAGS,
+        Err(_) => {
+            load(ringmill_bpf::PROGRAM)
+                .map_err(|error| refused(Operation::LOAD, interface, error))?;
+            ringmill_bpf::PROGRAM
+        }
+    };
+    Ok((program, name))
 }
 
-fn steer_of(program: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
-    let steer = program.program_mut(ringmill_bpf::PROGRAM);
+fn steer_of<'a>(program: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, ProgramError> {
+    let steer = program.program_mut(name);
     steer.ok_or(ProgramError::NotLoaded)?.try_into()
 }
 
@@ -245,11 +256,10 @@ fn map_key(address: IpAddr) -> [u8; 16] {
 }
 
 fn attach(
-    program: &mut Ebpf,
+    program: &mut Xdp,
     interface: &Interface,
     mode: XdpMode,
 ) -> Result<(XdpMode, FdLink), XdpError> {
-    let program = steer_of(program).map_err(|error| attach_error(interface, error))?;
     match mode {
         XdpMode::Native | XdpMode::Skb => Ok((mode, attach_as(program, interface, mode)?)),
         XdpMode::Auto => match attach_as(program, interface, XdpMode::Native) {

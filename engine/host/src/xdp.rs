@@ -35,6 +35,13 @@ const _: () = assert!(BATCH as usize == Batch::CAPACITY);
 const LINK_HEADER: u32 = 18;
 /// Chunk sizes: half a page, and a page, which is the most that AF_XDP has.
 const CHUNKS: [u32; 2] = [2_048, 4_096];
+/// Bytes of a chunk that are no IP packet.
+const OVERHEAD: u32 = KERNEL_HEADROOM as u32 + LINK_HEADER;
+
+/// The largest IP packet, in bytes, that can be sent or received: what fits in a frame.
+/// An interface may have a larger MTU; longer packets that arrive are then dropped and
+/// counted.
+pub const MTU_MAX: u32 = CHUNKS[1] - OVERHEAD;
 
 /// What to open.
 #[derive(Clone, Debug)]
@@ -167,7 +174,7 @@ impl XdpDriver {
     pub fn open(config: &XdpConfig) -> Result<(XdpDriver, FramePool), XdpError> {
         let interface = Interface::find_up(&config.interface)?;
         let numbers = chosen_queues(&interface, &config.queues)?;
-        let size = chunk_size(&interface)?;
+        let size = chunk_size(&interface);
         let total = config.frames.total(numbers.len());
         let (mut chunks, frames) = Chunks::map(&interface.name, total, size)?;
         let bound = bind_as_possible(&chunks, config, &numbers);
@@ -380,17 +387,9 @@ fn chosen_queues(interface: &Interface, asked: &[u32]) -> Result<Vec<u32>, XdpEr
     }
 }
 
-/// The smallest chunk that a frame of the interface's MTU fits in.
-fn chunk_size(interface: &Interface) -> Result<u32, XdpError> {
-    let overhead = u32::from(KERNEL_HEADROOM) + LINK_HEADER;
-    let fits = |size: &u32| interface.mtu <= size - overhead;
-    CHUNKS
-        .into_iter()
-        .find(fits)
-        .ok_or_else(|| XdpError::MtuTooLarge {
-            interface: interface.name.clone(),
-            mtu: interface.mtu,
-            largest: CHUNKS[1] - overhead,
-            what: "an AF_XDP frame",
-        })
+/// The smallest chunk that a frame of the interface's MTU fits in, else the largest:
+/// then the engine's own MTU is [`MTU_MAX`].
+fn chunk_size(interface: &Interface) -> u32 {
+    let fits = |size: &u32| interface.mtu <= size - OVERHEAD;
+    CHUNKS.into_iter().find(fits).unwrap_or(CHUNKS[1])
 }

@@ -52,6 +52,31 @@ fn curl_fetches_64_mib_exactly_also_with_one_percent_loss() {
 }
 
 #[test]
+fn on_an_mtu_of_9000_segments_are_as_large_as_a_frame() {
+    let Some(net) = Net::new("jumbo") else { return };
+    for namespace in [&net.engine, &net.peer] {
+        namespace
+            .ip(&["link", "set", "veth0", "mtu", "9000"])
+            .unwrap();
+    }
+    let copy = net.file("copy");
+    let engine = net.ringmill(&serve(&["--body", "67108864"]));
+    net.peer(
+        "curl",
+        &["-sS", "--fail", "-o", copy.to_str().unwrap(), URL],
+    );
+    assert_eq!(std::fs::metadata(&copy).unwrap().len(), 64 << 20);
+    let (status, report) = engine.interrupt();
+    assert!(report.contains("native XDP"), "{report}");
+    let (sent, _) = report.split_once(" segments,").unwrap();
+    let (_, sent) = sent.rsplit_once(' ').unwrap();
+    // 64 MiB are 17,800 segments of 3,770 bytes, and 46,400 of 1,448.
+    let sent: u32 = sent.parse().unwrap();
+    assert!((17_000..25_000).contains(&sent), "{report}");
+    assert_clean((status, report));
+}
+
+#[test]
 fn two_hundred_curls_at_once_all_get_their_body() {
     let Some(net) = Net::new("curls") else { return };
     let engine = net.ringmill(&serve(&["--body", "100000"]));

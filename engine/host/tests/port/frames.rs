@@ -2,11 +2,13 @@
 
 use crate::packets::{number, tcp};
 use crate::{NAME, Port, Wire};
-use ringmill::{Owned, XdpConfig, XdpMode};
-use ringmill_core::driver::Driver as _;
+use ringmill::xdp::MTU_MAX;
+use ringmill::{Interface, Owned, XdpConfig, XdpMode};
+use ringmill_core::driver::{Driver as _, DriverDrops};
 use ringmill_core::frame::{Batch, Frame, HEADROOM};
 use ringmill_core::time::Instant;
-use std::net::{IpAddr, Ipv4Addr};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const FAR: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 2);
@@ -152,6 +154,38 @@ fn mtus_up_to_a_page_get_frames_that_they_fit_in() {
     assert_eq!(near.receive(1), [packet]);
     near.close();
     far.close();
+}
+
+#[test]
+fn on_a_larger_mtu_packets_that_fit_no_frame_are_dropped_and_counted() {
+    let Some(wire) = Wire::lay("jumbo", 1, 9_000) else {
+        return;
+    };
+    // Only the kernel can send more than a frame holds.
+    wire.far
+        .ip(&["address", "add", "198.18.0.2/24", "dev", NAME])
+        .unwrap();
+    let mac = wire.near.within(|| Interface::find(NAME)).unwrap().unwrap();
+    let mac = mac.mac.map(|byte| format!("{byte:02x}")).join(":");
+    let neighbor = ["neighbor", "add", "198.18.0.1", "lladdr", &mac, "dev", NAME];
+    wire.far.ip(&neighbor).unwrap();
+    let mut near = Port::open(&wire.near, &own(NEAR));
+    assert_eq!(near.steering.mode(), XdpMode::Native);
+    let icmp = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
+    let icmp = wire.far.within(icmp).unwrap().unwrap();
+    let to = SockAddr::from(SocketAddr::from((NEAR, 0)));
+    // The kernel writes the IP header.
+    let ping = |packet: u32| icmp.send_to(&vec![8; packet as usize - 20], &to).unwrap();
+    ping(MTU_MAX);
+    let echo = near.receive(1).pop().expect("what fits comes");
+    assert_eq!(echo.len(), 14 + MTU_MAX as usize);
+    assert_eq!(near.driver.drops(), DriverDrops::default());
+    // A tag may be in it too, so the room is a little larger than what is promised.
+    ping(MTU_MAX + 5);
+    assert!(near.receive(1).is_empty());
+    let drops = near.driver.drops();
+    assert_eq!(drops.rx_invalid, 1, "{drops:?}");
+    near.driver.close(near.pool).unwrap();
 }
 
 #[test]

@@ -68,36 +68,6 @@ fn an_interface_that_is_not_there_or_down_and_a_queue_that_it_does_not_have() {
 }
 
 #[test]
-fn an_mtu_that_is_too_large_names_the_largest_that_works() {
-    let Some(wire) = Wire::lay("too-large", 1, 3_507) else {
-        return;
-    };
-    let error = attach(&wire.near, XdpMode::Native).unwrap_err();
-    assert!(
-        matches!(error, XdpError::MtuTooLarge { largest: 3_506, .. }),
-        "{error}"
-    );
-    // Skb mode takes it, so that is what is chosen when the choice is free.
-    let steering = attach(&wire.near, XdpMode::Auto).unwrap();
-    assert_eq!(steering.mode(), XdpMode::Skb);
-    drop(steering);
-
-    wire.near.ip(&["link", "set", NAME, "mtu", "3823"]).unwrap();
-    let error = open(&wire.near, &XdpConfig::new(NAME));
-    assert!(
-        matches!(error, XdpError::MtuTooLarge { largest: 3_822, .. }),
-        "{error}"
-    );
-    wire.near.ip(&["link", "set", NAME, "mtu", "3822"]).unwrap();
-    let opened = wire
-        .near
-        .within(|| XdpDriver::open(&XdpConfig::new(NAME)))
-        .unwrap();
-    let (driver, pool) = opened.unwrap();
-    driver.close(pool).unwrap();
-}
-
-#[test]
 fn a_device_that_takes_vlan_tags_out_of_frames() {
     let Some(wire) = Wire::lay("rxvlan", 1, 1_500) else {
         return;
