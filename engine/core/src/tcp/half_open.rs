@@ -1,156 +1,22 @@
-//! The SYN queue: passive opens between their SYN and the ACK of ours (RFC 9293
-//! section 3.10.7.4, SYN-RECEIVED), 48 bytes each and 12 for its timer.
-//!
-//! A passive open has no control block before its handshake is complete, and a
-//! listener no more records than its bound, so a flood of SYNs costs bounded,
-//! small memory. Past the bound cookies carry the handshake (RFC 4987).
+//! Handshakes that a peer opens: from its SYN over the half-open record to the accept
+//! queue (RFC 9293 section 3.10.7.4, SYN-RECEIVED). Past the bound of records cookies
+//! carry the handshake (RFC 4987, stateless.rs).
 
 use super::connect::Opening;
 use super::cookie::Extras;
 use super::input::{is_acceptable, micros};
 use super::options::{AcceptOverflow, SynCookies};
 use super::reset::header;
-use super::settings::SettingsId;
 use super::state::State;
+use super::syn_queue::{HalfOpen, Syn};
 use super::tcb::TcbFlags;
 use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, ListenerId, Segment, Shared, Tcb, Tcp};
-use crate::flow::FlowKey;
 use crate::frame::Frame;
 use crate::seq::Seq;
-use crate::slab::Slab;
 use crate::stats::DropReason;
 use crate::time::{Duration, Instant};
-use crate::wheel::Wheel;
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
-use std::num::NonZeroU16;
-
-/// A passive open between its SYN and the ACK of ours.
-#[derive(Debug)]
-pub(crate) struct HalfOpen {
-    pub(crate) key: FlowKey,
-    /// The listener's options when the SYN came: what its SYN-ACK says holds.
-    pub(super) settings: SettingsId,
-    pub(super) irs: Seq,
-    pub(super) iss: Seq,
-    /// TSval of the SYN, where `offered` has it.
-    ts_value: u32,
-    pub(super) sent_us: u32,
-    pub(super) window: u16,
-    /// What the SYN offers, or what one takes that offers none.
-    mss: NonZeroU16,
-    pub(super) listener: ListenerId,
-    pub(super) retransmits: u8,
-    offered: Offered,
-}
-
-const _: () = assert!(Slab::<HalfOpen>::ENTRY_LEN == 48);
-
-/// The rest of what a SYN offered, in a byte: that of [`Extras`], and
-#[derive(Clone, Copy, Debug)]
-struct Offered(u8);
-
-impl Offered {
-    /// timestamps, where we use them;
-    const TIMESTAMPS: u8 = 1 << 6;
-    /// and that the SYN-ACK is to give a Fast Open cookie.
-    const COOKIE: u8 = 1 << 7;
-
-    fn extras(self) -> Extras {
-        Extras::from_bits(self.0)
-    }
-
-    fn has(self, bit: u8) -> bool {
-        self.0 & bit != 0
-    }
-}
-
-/// What a SYN said, or a cookie in its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Syn {
-    pub(super) irs: Seq,
-    pub(super) iss: Seq,
-    /// TSval, when it had one and we use timestamps.
-    pub(super) ts_recent: Option<u32>,
-    pub(super) window: u16,
-    pub(super) mss: u16,
-    pub(super) extras: Extras,
-}
-
-impl HalfOpen {
-    /// The record of a SYN that came `now`.
-    pub(super) fn new(
-        now: Instant,
-        key: FlowKey,
-        listener: ListenerId,
-        settings: SettingsId,
-        syn: Syn,
-    ) -> HalfOpen {
-        let timestamps = syn.ts_recent.map_or(0, |_| Offered::TIMESTAMPS);
-        HalfOpen {
-            key,
-            settings,
-            irs: syn.irs,
-            iss: syn.iss,
-            ts_value: syn.ts_recent.unwrap_or(0),
-            sent_us: micros(now),
-            window: syn.window,
-            mss: NonZeroU16::new(syn.mss).unwrap_or(NonZeroU16::MIN),
-            listener,
-            retransmits: 0,
-            offered: Offered(syn.extras.bits() | timestamps),
-        }
-    }
-
-    fn ts_recent(&self) -> Option<u32> {
-        let has = self.offered.has(Offered::TIMESTAMPS);
-        has.then_some(self.ts_value)
-    }
-
-    /// The SYN-ACK is to give a cookie, which is owed no longer.
-    fn take_owed_cookie(&mut self) -> bool {
-        let owes = self.offered.has(Offered::COOKIE);
-        self.offered.0 &= !Offered::COOKIE;
-        owes
-    }
-}
-
-/// The half-open records of all listeners of a shard.
-#[derive(Debug)]
-pub(crate) struct SynQueue {
-    records: Slab<HalfOpen>,
-    wheel: Wheel<16>,
-}
-
-impl SynQueue {
-    pub(crate) fn new(limit: usize, now: Instant) -> SynQueue {
-        SynQueue {
-            records: Slab::new(limit),
-            wheel: Wheel::new(now, limit),
-        }
-    }
-
-    pub(crate) fn get(&self, index: u32) -> Option<&HalfOpen> {
-        self.records.get(index)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// When a record is looked at next.
-    pub(super) fn due_at(&self, index: u32) -> Option<Instant> {
-        self.wheel.scheduled_at(index)
-    }
-
-    pub(crate) fn timers(&self) -> usize {
-        self.wheel.len()
-    }
-
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
-    }
-}
 
 impl Tcp {
     /// A SYN for a listener (RFC 9293 section 3.10.7.2): a connection at once (RFC
@@ -172,7 +38,7 @@ impl Tcp {
         }
         let listener = self.listener(id).ok_or(DropReason::NoListener)?;
         let config = &self.shared.config;
-        let is_full = listener.half_open >= config.syn_backlog || self.half_open.records.is_full();
+        let is_full = listener.half_open >= config.syn_backlog || self.half_open.is_full();
         match config.syn_cookies {
             SynCookies::Always => self.answer_by_cookie(cx, id, segment),
             SynCookies::OnOverflow if is_full => self.answer_by_cookie(cx, id, segment),
@@ -209,9 +75,10 @@ impl Tcp {
         let settings = self.shared.settings.share(&listener.settings);
         let mut record = HalfOpen::new(cx.now, key, id, settings, syn);
         if self.shared.owes_cookie(cx.now, &listener.settings, segment) {
-            record.offered.0 |= Offered::COOKIE;
+            record.owe_cookie();
         }
-        let index = match self.half_open.records.insert(record) {
+        let due = cx.now + self.shared.config.rto.initial;
+        let index = match self.half_open.insert(record, due) {
             Ok(index) => index,
             Err(record) => {
                 self.shared.settings.release(record.settings);
@@ -223,23 +90,20 @@ impl Tcp {
         self.shared
             .table
             .insert(hash, Flow::HalfOpen(index).value());
-        self.half_open
-            .wheel
-            .schedule(index, cx.now + self.shared.config.rto.initial);
         self.shared.stats.passive_opens += 1;
         self.send_syn_ack(cx.now, index);
         Ok(())
     }
 
     fn send_syn_ack(&mut self, now: Instant, index: u32) {
-        let Some(record) = self.half_open.records.get_mut(index) else {
+        let Some(record) = self.half_open.get_mut(index) else {
             return;
         };
         // Once: something on the way may have dropped it for that (RFC 7413 section
         // 4.2.2).
         let owes_cookie = record.take_owed_cookie();
         let offer = self.shared.syn_options(now, &record.key, &record.settings);
-        let extras = record.offered.extras();
+        let extras = record.extras();
         let options = Options {
             mss: offer.mss,
             window_scale: extras.window_scale.and(offer.window_scale),
@@ -320,7 +184,7 @@ impl Tcp {
     /// application yet. The record stays, and its SYN-ACK is sent again when the
     /// time is over: what answers that is accepted as it is.
     fn defers(&mut self, now: Instant, index: u32) -> bool {
-        let Some(record) = self.half_open.records.get(index) else {
+        let Some(record) = self.half_open.get(index) else {
             return false;
         };
         let options = self.shared.settings.get(&record.settings);
@@ -331,7 +195,7 @@ impl Tcp {
         if left.is_zero() {
             return false;
         }
-        self.half_open.wheel.schedule(index, now + left);
+        self.half_open.schedule(index, now + left);
         true
     }
 
@@ -417,12 +281,7 @@ impl Tcp {
 
     /// The listener is gone: what is half open is reset.
     pub(super) fn reset_half_open(&mut self, id: ListenerId) {
-        let records = self.half_open.records.iter();
-        let indices: Vec<u32> = records
-            .filter(|(_, record)| record.listener == id)
-            .map(|(index, _)| index)
-            .collect();
-        for index in indices {
+        for index in self.half_open.of(id) {
             if let Some(record) = self.half_open.get(index) {
                 let (key, seq, ack) = (record.key, record.iss + 1, record.irs + 1);
                 self.shared.send_reset(key, seq, Some(ack));
@@ -462,8 +321,7 @@ impl Tcp {
 
     /// Takes a record, whose flow stays in the table.
     fn take_half_open(&mut self, index: u32) -> Option<HalfOpen> {
-        let record = self.half_open.records.remove(index)?;
-        self.half_open.wheel.cancel(index);
+        let record = self.half_open.remove(index)?;
         if let Some(listener) = self.listener_mut(record.listener) {
             listener.half_open -= 1;
         }
@@ -473,10 +331,10 @@ impl Tcp {
     /// SYN-ACKs that are due again, and half-open records to be given up.
     pub(crate) fn expire_half_open(&mut self, now: Instant, budget: usize) {
         for _ in 0..budget {
-            let Some(index) = self.half_open.wheel.pop_expired(now) else {
+            let Some(index) = self.half_open.pop_due(now) else {
                 return;
             };
-            let Some(record) = self.half_open.records.get_mut(index) else {
+            let Some(record) = self.half_open.get_mut(index) else {
                 continue;
             };
             if record.retransmits >= self.shared.config.syn_ack_retransmits_max {
@@ -489,7 +347,7 @@ impl Tcp {
                 .initial
                 .saturating_mul(1 << record.retransmits.min(16))
                 .min(rto.max);
-            self.half_open.wheel.schedule(index, now + wait);
+            self.half_open.schedule(index, now + wait);
             self.shared.stats.syn_ack_retransmits += 1;
             self.send_syn_ack(now, index);
         }
@@ -499,7 +357,7 @@ impl Tcp {
 impl Shared {
     /// The connection that a half-open record becomes.
     fn tcb_of(&mut self, now: Instant, record: HalfOpen) -> Tcb {
-        let (extras, ts_recent) = (record.offered.extras(), record.ts_recent());
+        let (extras, ts_recent) = (record.extras(), record.ts_recent());
         let mut tcb = self.make_tcb(Opening {
             key: record.key,
             state: State::Listen,

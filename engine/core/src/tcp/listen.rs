@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! SYN --> SYN queue --(ACK of our SYN)--> accept queue --(accept)--> application
-//!         half_open.rs                    connections, bounded by the backlog
+//!         syn_queue.rs                    connections, bounded by the backlog
 //!         full: a cookie,                 full: a SYN is ignored, and so is the last
 //!         or the SYN is ignored           ACK of a handshake, or a RST answers it
 //! ```

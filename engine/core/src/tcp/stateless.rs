@@ -2,9 +2,9 @@
 //! it back opens the connection at once (RFC 4987 section 3.6).
 
 use super::cookie::{self, Extras, NoCookie, Offer, Window};
-use super::half_open::{HalfOpen, Syn};
 use super::reset::header;
 use super::settings::SettingsId;
+use super::syn_queue::{HalfOpen, Syn};
 use super::{AcceptOverflow, Cx, ListenerId, Segment, Shared, Tcp};
 use crate::stats::DropReason;
 use crate::time::Instant;
