@@ -140,6 +140,9 @@ impl<const TICK_MS: u64> Wheel<TICK_MS> {
                 self.len -= 1;
                 return Some(due - DUE - 1);
             }
+            if now <= self.elapsed {
+                return None;
+            }
             match self.next_slot() {
                 Some((level, slot, tick)) if tick <= now => {
                     self.elapsed = self.elapsed.max(tick);

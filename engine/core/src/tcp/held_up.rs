@@ -103,10 +103,16 @@ impl Tcb {
 impl Shared {
     /// What may leave has left, or was acknowledged: what does the connection wait for
     /// from now on?
-    #[inline]
+    #[inline(always)]
     pub(crate) fn account(&mut self, now: Instant, tcb: &mut Tcb) {
         let may_be_held_up = tcb.has_unsent() || tcb.events.contains(Events::WANTS_WRITABLE);
-        if !tcb.state.is_synchronized() || (tcb.cold.is_none() && !may_be_held_up) {
+        if tcb.cold.is_some() || may_be_held_up {
+            self.account_wait(now, tcb);
+        }
+    }
+
+    fn account_wait(&mut self, now: Instant, tcb: &mut Tcb) {
+        if !tcb.state.is_synchronized() {
             return;
         }
         let wait = tcb.wait();

@@ -141,9 +141,9 @@ impl Shared {
     /// RFC 5681 section 2: the five marks of a duplicate acknowledgment.
     fn is_duplicate(&self, tcb: &Tcb, segment: &Segment) -> bool {
         let header = &segment.header;
-        header.ack == tcb.snd_una
+        segment.len() == 0
+            && header.ack == tcb.snd_una
             && u32::from(header.window) << tcb.snd_scale() == tcb.snd_wnd
-            && segment.len() == 0
             && tcb.has_unacknowledged()
     }
 

@@ -65,7 +65,9 @@ impl Shared {
     /// The same, or what comes before it: no such timer ran (RFC 6298 (5.1)), or new
     /// data was acknowledged (5.3).
     pub(crate) fn restart_timer(&self, now: Instant, tcb: &mut Tcb) {
-        if tcb.has_unacknowledged() {
+        // That of a lone segment has run since it left.
+        let is_lone = tcb.is(TcbFlags::LONE) && tcb.timer != Timer::Persist;
+        if tcb.has_unacknowledged() && !is_lone {
             self.arm_retransmit(now, tcb);
         }
         self.arm_for_flight(now, tcb);
