@@ -51,8 +51,8 @@ impl Version {
     /// server's to choose (RFC 7413 section 4.1.2): scripts name Linux's.
     pub(crate) fn cookie(self) -> &'static str {
         match self {
-            Version::V4 | Version::Mapped => "f321b87a2cf8c2e6",
-            Version::V6 => "8bb72169d1e3f44e",
+            Version::V4 | Version::Mapped => "6de0eadbf415bd6f",
+            Version::V6 => "dfe53c16de830a2d",
         }
     }
 
