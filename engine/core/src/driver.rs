@@ -1,10 +1,11 @@
 //! Drivers: where frames come from and go to.
 //!
-//! A driver knows frames and nothing else. It never looks into a packet, and it
-//! is given the shard's pool at each call, so that every free frame has one
-//! home. The AF_XDP driver is in the `ringmill` crate; the ones here need no
-//! machine: [`memory`] (two engines back to back), [`sim`] (a seeded bad wire in
-//! virtual time, of two [`link`]s) and [`capture`] (writes what passes any of them as pcapng).
+//! A driver knows frames and nothing else. It never looks into a packet, but to have
+//! one of several buffers cut (see [`crate::wire::joined`]), and it is given the
+//! shard's pool at each call, so that every free frame has one home. The AF_XDP driver
+//! is in the `ringmill` crate; the ones here need no machine: [`memory`] (two engines
+//! back to back), [`sim`] (a seeded bad wire in virtual time, of two [`link`]s) and
+//! [`capture`] (writes what passes any of them as pcapng).
 
 pub mod capture;
 pub mod link;

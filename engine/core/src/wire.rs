@@ -15,6 +15,7 @@ pub mod icmpv6;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod joined;
 pub mod ndp;
 pub mod tcp;
 

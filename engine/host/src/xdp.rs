@@ -2,8 +2,9 @@
 //!
 //! One socket a queue, all of them over one UMEM, so that a frame received on
 //! one queue is sent on another without a copy. Frames are sent through the
-//! first queue. The driver looks into no packet and attaches no program: without
-//! a [`Steering`](crate::steer::Steering) that delivers to it, it receives nothing.
+//! first queue. The driver looks into no packet, but to have one that comes in
+//! several buffers cut into segments, and attaches no program: without a
+//! [`Steering`](crate::steer::Steering) that delivers to it, it receives nothing.
 //!
 //! ```text
 //! pool --> fill ring ----> kernel ----> receive ring ----> batch
@@ -24,6 +25,7 @@ use std::io;
 use std::os::fd::RawFd;
 use umem::{Chunks, KERNEL_HEADROOM};
 use xsk_rs::FrameDesc;
+use xsk_rs::config::BindFlags;
 
 /// Entries of each ring: 2 ms of a million frames a second, for a receiver that
 /// loses its core for a moment.
@@ -287,7 +289,7 @@ impl Driver for XdpDriver {
     fn rx(&mut self, _now: Instant, pool: &mut FramePool, batch: &mut Batch) {
         for offset in 0..self.queues.len() {
             let queue = (self.turn + offset) % self.queues.len();
-            self.queues[queue].receive(&mut self.chunks, batch);
+            self.queues[queue].receive(&mut self.chunks, pool, batch);
         }
         // A queue that fills whole batches must not starve the others.
         self.turn = (self.turn + 1) % self.queues.len();
@@ -351,25 +353,24 @@ fn bind_as_possible(
     config: &XdpConfig,
     numbers: &[u32],
 ) -> Result<(Vec<Queue>, bool), XdpError> {
-    let XdpConfig {
-        interface,
-        zero_copy,
-        busy_poll,
-        ..
-    } = config;
-    let bind = |zero_copy| -> Result<Vec<Queue>, XdpError> {
-        let bind = |&number| Queue::bind(chunks, interface, number, zero_copy, *busy_poll);
-        numbers.iter().map(bind).collect()
-    };
-    match bind(*zero_copy) {
-        // The device has no zero copy: EOPNOTSUPP, or EINVAL of some drivers.
-        Err(XdpError::Kernel { source, .. })
-            if *zero_copy
-                && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) =>
-        {
-            Ok((bind(false)?, false))
+    // A device may do zero copy and not with packets of several buffers. Those came
+    // with Linux 6.6.
+    let ways = [
+        BindFlags::XDP_ZEROCOPY,
+        BindFlags::XDP_COPY | BindFlags::XDP_USE_SG,
+        BindFlags::XDP_COPY,
+    ];
+    let mut ways = ways.into_iter().skip(usize::from(!config.zero_copy));
+    loop {
+        let way = ways.next().unwrap_or(BindFlags::XDP_COPY);
+        let bind = |&number| Queue::bind(chunks, &config.interface, number, way, config.busy_poll);
+        match numbers.iter().map(bind).collect() {
+            // What it does not have: EOPNOTSUPP, or EINVAL of some drivers and kernels.
+            Err(XdpError::Kernel { source, .. })
+                if ways.len() > 0
+                    && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) => {}
+            bound => return Ok((bound?, way.contains(BindFlags::XDP_ZEROCOPY))),
         }
-        bound => Ok((bound?, *zero_copy)),
     }
 }
 

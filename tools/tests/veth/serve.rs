@@ -150,10 +150,10 @@ fn requests_that_are_none_get_the_status_that_says_so() {
     assert_clean(engine.interrupt());
 }
 
-#[test]
-fn the_echo_service_returns_every_byte_and_the_end() {
-    let Some(net) = Net::new("echo") else { return };
-    let engine = net.ringmill(&[&["serve", "echo", "veth0", "-q"], &ADDRESS[..]].concat());
+/// `ringmill serve echo` with these arguments too, under a kernel that sends 4 MiB and
+/// the end: the report.
+fn echo(net: &Net, more: &[&str]) -> String {
+    let engine = net.ringmill(&[&["serve", "echo", "veth0", "-q"], &ADDRESS[..], more].concat());
     let bytes = noise(4 << 20);
     let returned = net
         .peer
@@ -177,7 +177,30 @@ fn the_echo_service_returns_every_byte_and_the_end() {
         returned.len(),
         bytes.len()
     );
-    assert_clean(engine.interrupt());
+    let (status, report) = engine.interrupt();
+    assert_clean((status, report.clone()));
+    report
+}
+
+#[test]
+fn the_echo_service_returns_every_byte_and_the_end() {
+    let Some(net) = Net::new("echo") else { return };
+    echo(&net, &[]);
+}
+
+#[test]
+fn in_skb_mode_it_reads_what_tso_has_not_cut() {
+    let Some(net) = Net::new("tso") else { return };
+    // On a larger MTU what is joined has other sizes.
+    for mtu in ["1500", "9000"] {
+        for namespace in [&net.engine, &net.peer] {
+            namespace.ip(&["link", "set", "veth0", "mtu", mtu]).unwrap();
+        }
+        let report = echo(&net, &["--mode", "skb"]);
+        assert!(report.contains("skb XDP"), "{report}");
+        // Where packets of several buffers are no good, each is counted here.
+        assert!(!report.contains("rx_invalid"), "{report}");
+    }
 }
 
 /// A client's last byte on the control connection may be lost on the way while the

@@ -15,6 +15,7 @@ use crate::xdp::umem::{Chunks, error_source};
 use crate::xdp::{BATCH, RING};
 use ringmill_core::driver::DriverDrops;
 use ringmill_core::frame::{Batch, Frame, FramePool};
+use ringmill_core::wire::joined::Joined;
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::ptr;
@@ -29,6 +30,12 @@ const WAKE_UPS: usize = 4;
 const REFILL: usize = 16;
 const RING_USIZE: usize = RING as usize;
 
+/// A packet of several buffers.
+enum Several {
+    Joined(Joined),
+    Refused,
+}
+
 pub(super) struct Queue {
     pub(super) number: u32,
     rx: RxQueue,
@@ -39,6 +46,10 @@ pub(super) struct Queue {
     receiving: usize,
     /// Frames in the transmit ring, in the completion ring, or between them.
     sending: usize,
+    /// The packet whose next buffer comes, if it is one of several.
+    under_way: Option<Several>,
+    /// Packets of several buffers that were refused.
+    refused: u64,
     /// Whoever looks for frames does the device's receive work.
     busy_poll: bool,
     /// Descriptors on their way between a ring and frames.
@@ -51,14 +62,9 @@ impl Queue {
         chunks: &Chunks,
         interface: &str,
         number: u32,
-        zero_copy: bool,
+        copying: BindFlags,
         busy_poll: bool,
     ) -> Result<Queue, XdpError> {
-        let copying = if zero_copy {
-            BindFlags::XDP_ZEROCOPY
-        } else {
-            BindFlags::XDP_COPY
-        };
         let ring = QueueSize::new(RING).map_err(|reason| XdpError::Invalid(reason.to_string()))?;
         let config = SocketConfig::builder()
             .rx_queue_size(ring)
@@ -91,6 +97,8 @@ impl Queue {
             completion,
             receiving: 0,
             sending: 0,
+            under_way: None,
+            refused: 0,
             busy_poll,
             scratch: [FrameDesc::default(); Batch::CAPACITY],
         })
@@ -106,18 +114,44 @@ impl Queue {
     }
 
     /// Moves received frames into `batch`, up to its room.
-    pub(super) fn receive(&mut self, chunks: &mut Chunks, batch: &mut Batch) {
-        let descriptors = &mut self.scratch[..batch.room()];
+    pub(super) fn receive(&mut self, chunks: &mut Chunks, pool: &mut FramePool, batch: &mut Batch) {
         // SAFETY: the queue is bound to the UMEM of `chunks`.
-        let count = unsafe { self.rx.consume(descriptors) };
+        let count = unsafe { self.rx.consume(&mut self.scratch[..batch.room()]) };
         if count == 0 && self.busy_poll {
             poll_device(self.rx.fd().as_raw_fd());
         }
         self.receiving -= count;
-        for descriptor in &descriptors[..count] {
+        for descriptor in self.scratch.into_iter().take(count) {
             // SAFETY: the kernel just gave this chunk back, which was lent it.
-            batch.push(unsafe { chunks.frame(descriptor) });
+            let mut frame = unsafe { chunks.frame(&descriptor) };
+            let has_more = descriptor.has_more_frames();
+            if (has_more || self.under_way.is_some()) && !self.cut(&mut frame, has_more) {
+                pool.free(frame);
+                continue;
+            }
+            batch.push(frame);
         }
+    }
+
+    /// Makes one of several buffers a packet of its own, if it can.
+    fn cut(&mut self, frame: &mut Frame, has_more: bool) -> bool {
+        let several = match self.under_way.take() {
+            None => match Joined::begin(frame) {
+                Some(joined) => Several::Joined(joined),
+                None => {
+                    self.refused += 1;
+                    Several::Refused
+                }
+            },
+            Some(Several::Joined(mut joined)) => {
+                joined.piece(frame, !has_more);
+                Several::Joined(joined)
+            }
+            Some(Several::Refused) => Several::Refused,
+        };
+        let is_cut = matches!(several, Several::Joined(_));
+        self.under_way = Some(several).filter(|_| has_more);
+        is_cut
     }
 
     /// Hands free frames to the kernel to receive into, until it has `target` or
@@ -212,7 +246,9 @@ impl Queue {
             rx_ring_full: counts.rx_ring_full(),
             rx_no_frame: no_frame,
             // In copy mode a frame that found the fill ring empty is in `rx_dropped` too.
-            rx_invalid: counts.rx_invalid_descs() + counts.rx_dropped().saturating_sub(no_frame),
+            rx_invalid: self.refused
+                + counts.rx_invalid_descs()
+                + counts.rx_dropped().saturating_sub(no_frame),
             tx_invalid: counts.tx_invalid_descs(),
         }
     }
