@@ -78,6 +78,9 @@ pub(crate) struct TimeWaitTable {
     tick: u32,
     /// Where in that slot reaping goes on.
     cursor: u32,
+    /// Records whose time is over and that the flow table still names: none between
+    /// two calls.
+    over: Vec<(u32, u64, TimeWait)>,
 }
 
 impl TimeWaitTable {
@@ -87,6 +90,7 @@ impl TimeWaitTable {
             slots: vec![NONE; SLOTS],
             tick: tick_at(now),
             cursor: NONE,
+            over: Vec::new(),
         }
     }
 
@@ -298,12 +302,11 @@ impl Tcp {
 
     fn forget_time_wait(&mut self, index: u32) {
         if let Some(record) = self.time_wait.remove(index) {
-            self.forget_flow(index, &record);
+            self.forget_flow(index, self.hash(&record.key), &record);
         }
     }
 
-    fn forget_flow(&mut self, index: u32, record: &TimeWait) {
-        let hash = self.shared.hasher.hash(&record.key);
+    fn forget_flow(&mut self, index: u32, hash: u64, record: &TimeWait) {
         self.shared
             .table
             .remove(hash, Flow::TimeWait(index).value());
@@ -312,12 +315,20 @@ impl Tcp {
         }
     }
 
-    /// Ends the records whose 2 MSL are over, looking at no more than `budget`.
+    /// Ends the records whose 2 MSL are over, looking at no more than `budget`. Their
+    /// places in the flow table are waited for together.
     pub(crate) fn reap_time_wait(&mut self, now: Instant, mut budget: usize) {
+        let mut over = std::mem::take(&mut self.time_wait.over);
         while let Some((index, record)) = self.time_wait.pop_expired(now, &mut budget) {
-            self.forget_flow(index, &record);
+            let hash = self.hash(&record.key);
+            self.shared.table.touch(hash);
+            over.push((index, hash, record));
+        }
+        for (index, hash, record) in over.drain(..) {
+            self.forget_flow(index, hash, &record);
             self.shared.stats.time_wait_expired += 1;
         }
+        self.time_wait.over = over;
     }
 
     pub(crate) fn time_wait_deadline(&self) -> Option<Instant> {
