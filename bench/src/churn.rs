@@ -108,18 +108,13 @@ impl Churns {
         let mut full = Churn::new(time_wait, room, room);
         full.run(10_000);
         let before = (resident::bytes(), full.records());
-        let mut most = before;
         let step = (self.records / POINTS) as u64;
         for _ in 0..POINTS {
             let rate = full.run(step);
             samples.add_point(CURVE, full.records() as f64, rate);
-            // The first may end before the last begins, and memory stays.
-            if full.records() > most.1 {
-                most = (resident::bytes(), full.records());
-            }
         }
-        let (bytes, records) = (most.0 - before.0, most.1 - before.1);
-        samples.add(RECORD, bytes / records as f64);
+        let grown = resident::bytes() - before.0;
+        samples.add(RECORD, grown / (full.records() - before.1) as f64);
         // From here on as many end as start.
         full.run(self.each);
         [plain, full]

@@ -176,7 +176,7 @@ impl Stack {
             self.neighbors.doubt(now, self.locals.next_hop(remote));
         }
         self.tcp.expire_half_open(now, EXPIRE_BUDGET);
-        self.tcp.reap_time_wait(now, EXPIRE_BUDGET);
+        self.tcp.reap_time_wait(now);
         while let Some(probe) = self.neighbors.poll_probe(now) {
             self.probe(&mut cx, probe);
         }

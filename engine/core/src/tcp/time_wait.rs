@@ -69,6 +69,9 @@ const LONGEST: u64 = 1 << 15;
 /// has moved on (RFC 7323 section 5.4: a tick a second or faster).
 const REUSE_AFTER: Duration = Duration::from_secs(1);
 
+/// Records that one step looks at, at most.
+const REAPED_MAX: usize = 256;
+
 /// All TIME-WAIT records of a shard.
 #[derive(Debug)]
 pub(crate) struct TimeWaitTable {
@@ -90,7 +93,7 @@ impl TimeWaitTable {
             slots: vec![NONE; SLOTS],
             tick: tick_at(now),
             cursor: NONE,
-            over: Vec::new(),
+            over: Vec::with_capacity(REAPED_MAX),
         }
     }
 
@@ -315,9 +318,10 @@ impl Tcp {
         }
     }
 
-    /// Ends the records whose 2 MSL are over, looking at no more than `budget`. Their
-    /// places in the flow table are waited for together.
-    pub(crate) fn reap_time_wait(&mut self, now: Instant, mut budget: usize) {
+    /// Ends the records whose 2 MSL are over, as many as one step may. Their places in
+    /// the flow table are waited for together.
+    pub(crate) fn reap_time_wait(&mut self, now: Instant) {
+        let mut budget = REAPED_MAX;
         let mut over = std::mem::take(&mut self.time_wait.over);
         while let Some((index, record)) = self.time_wait.pop_expired(now, &mut budget) {
             let hash = self.hash(&record.key);
