@@ -128,7 +128,7 @@ impl App for Requester {
         let Some(request) = self.request else {
             self.open_more(sockets);
             if self.opened == self.wanted && self.under_way == 0 {
-                self.request = Some(sockets.register(vec![b'q'; REQUEST].into()));
+                self.request = Some(sockets.register(vec![b'q'; REQUEST]));
             }
             return;
         };
@@ -202,7 +202,7 @@ impl App for Caller {
 
     fn poll(&mut self, sockets: &mut Sockets) {
         self.request
-            .get_or_insert_with(|| sockets.register(vec![b'q'; REQUEST].into()));
+            .get_or_insert_with(|| sockets.register(vec![b'q'; REQUEST]));
         while self.under_way < self.window {
             let port = self.ports.of(self.opened);
             sockets
@@ -223,7 +223,7 @@ pub struct Responder {
 impl Responder {
     /// Listens on `ports`.
     pub fn start(&mut self, sockets: &mut Sockets, ports: Ports) -> Result<(), ListenError> {
-        self.response = Some(sockets.register(vec![b'r'; RESPONSE].into()));
+        self.response = Some(sockets.register(vec![b'r'; RESPONSE]));
         for port in ports {
             sockets.listen(None, port, OPENING_MAX, SocketOptions::default())?;
         }

@@ -20,11 +20,11 @@ use ringmill_core::driver::{Driver, DriverDrops};
 use ringmill_core::frame::{Batch, FramePool};
 use ringmill_core::ports::PortRange;
 use ringmill_core::shard::Shard;
+use ringmill_core::sockets::Body;
 use ringmill_core::stack::Config;
 use ringmill_core::time::Instant;
 use ringmill_core::wire::ethernet::MacAddress;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 
 /// The addresses of both ends, of one version of IP.
 #[derive(Clone, Copy)]
@@ -96,9 +96,9 @@ fn load_app(arguments: &DemoArguments) -> Load {
     })
 }
 
-fn http_app(arguments: &DemoArguments, body: &Arc<[u8]>) -> Http {
+fn http_app(arguments: &DemoArguments, body: &Body) -> Http {
     let backlog = arguments.connections.max(1_024);
-    serve::http(Arc::clone(body), (80, backlog), false, None)
+    serve::http(body.clone(), (80, backlog), false, None)
 }
 
 fn over_veth(arguments: &DemoArguments) -> anyhow::Result<Exit> {

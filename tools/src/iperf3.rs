@@ -160,7 +160,7 @@ impl Iperf3 {
         port: u16,
         backlog: usize,
     ) -> anyhow::Result<()> {
-        self.source = Some(sockets.register(vec![b'r'; BLOCK as usize].into()));
+        self.source = Some(sockets.register(vec![b'r'; BLOCK as usize]));
         let options = SocketOptions {
             nodelay: true, // The control connection speaks in single bytes.
             ..SocketOptions::default()

@@ -12,9 +12,8 @@ use anyhow::Context as _;
 use ringmill_core::app::echo::Echo;
 use ringmill_core::app::http::{Http, HttpConfig};
 use ringmill_core::ports::PortRange;
-use ringmill_core::sockets::{REFERENCED_MAX, SocketOptions};
+use ringmill_core::sockets::{Body, REFERENCED_MAX, SocketOptions};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
@@ -53,7 +52,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> anyhow::Result<Exit> {
         Service::Http => {
             let http = |_| {
                 http(
-                    Arc::clone(&body),
+                    body.clone(),
                     (listen_port, backlog),
                     arguments.file.is_some(),
                     arguments.idle,
@@ -100,7 +99,7 @@ fn exit_of(ended: &Ended) -> Exit {
 
 /// The responder for a body.
 pub(crate) fn http(
-    body: Arc<[u8]>,
+    body: Body,
     (port, backlog): (u16, usize),
     is_file: bool,
     idle: Option<Duration>,
@@ -121,7 +120,7 @@ pub(crate) fn http(
     })
 }
 
-fn file_body(path: &Path) -> anyhow::Result<Arc<[u8]>> {
+fn file_body(path: &Path) -> anyhow::Result<Body> {
     let metadata = std::fs::metadata(path)
         .map_err(|error| Failure::usage(format!("can't read {}: {error}", path.display())))?;
     if metadata.is_dir() {
@@ -137,15 +136,12 @@ fn file_body(path: &Path) -> anyhow::Result<Arc<[u8]>> {
 }
 
 /// A body of `size` bytes: text, so that it looks harmless wherever it lands.
-pub(crate) fn body_of(size: u64) -> anyhow::Result<Arc<[u8]>> {
+pub(crate) fn body_of(size: u64) -> anyhow::Result<Body> {
     check_size(size)?;
+    // What caches hold, however long the body is.
+    const LINES: usize = 1_024;
     let line = b"The quick brown fox jumps over the lazy dog, again and again.\r\n";
-    Ok(line
-        .iter()
-        .copied()
-        .cycle()
-        .take(usize::try_from(size)?)
-        .collect())
+    Ok(Body::repeated(&line.repeat(LINES), size))
 }
 
 fn check_size(size: u64) -> anyhow::Result<()> {

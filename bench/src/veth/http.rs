@@ -10,7 +10,7 @@ use anyhow::ensure;
 use ringmill::XdpDriver;
 use ringmill_core::app::http::{Http, HttpConfig};
 use ringmill_core::app::load::{CloseMode, Load, LoadConfig};
-use ringmill_core::sockets::Sockets;
+use ringmill_core::sockets::{Body, Sockets};
 use std::time::Duration;
 
 /// wrk to nginx, requests over the same connections.
@@ -153,7 +153,7 @@ pub(super) fn http(body: usize) -> Http {
         address: None,
         port: 80,
         backlog: 4_096,
-        body: vec![b'x'; body].into(),
+        body: Body::repeated(&[b'x'; 64 << 10], body as u64),
         content_type: "text/plain".to_owned(),
         idle: None,
     })

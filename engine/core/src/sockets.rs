@@ -16,11 +16,10 @@ use crate::seq::Seq;
 use crate::tcp::{Content, Cx, Events, Gauges, Shared, State, Tcb, TcbFlags, Tcp, may_connect_to};
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 pub use crate::tcp::{
-    Closed, ConnectError, ConnectionId, Ending, HeldUp, Info, ListenError, ListenerId, OptionError,
-    Repair, SocketOption, SocketOptions, SoftError, SourceId,
+    Body, Closed, ConnectError, ConnectionId, Ending, HeldUp, Info, ListenError, ListenerId,
+    OptionError, Repair, SocketOption, SocketOptions, SoftError, Source, SourceId,
 };
 
 /// Why a call on a connection was refused.
@@ -360,8 +359,8 @@ impl<'a> Sockets<'a> {
     }
 
     /// Makes bytes known that will be sent any number of times.
-    pub fn register(&mut self, bytes: Arc<[u8]>) -> SourceId {
-        self.tcp.shared.chunks.register(bytes)
+    pub fn register(&mut self, source: impl Into<Source>) -> SourceId {
+        self.tcp.shared.chunks.register(source.into())
     }
 
     /// Queues `len` bytes of a source from `offset` on, by reference, and tells

@@ -142,7 +142,7 @@ impl Engine {
     pub(crate) fn send_bulk(&mut self, now: Instant, fd: Fd, len: usize) -> Outcome<()> {
         const PIECE: usize = 1 << 20;
         self.with(now, fd, |sockets, id| {
-            let source = sockets.register(vec![0; PIECE.min(len)].into());
+            let source = sockets.register(vec![0; PIECE.min(len)]);
             let mut left = len as u64;
             while left > 0 {
                 left -= sockets.send_from(id, source, 0, left)?;

@@ -97,7 +97,7 @@ impl Node {
 
     /// Starts to serve.
     pub(crate) fn listen(&mut self, sockets: &mut Sockets, options: SocketOptions) {
-        self.source = Some(sockets.register(pattern().clone()));
+        self.source = Some(sockets.register(pattern().to_vec()));
         match sockets.listen(None, PORT, self.accepting.backlog, options) {
             Ok(listener) => self.listener = Some(listener),
             Err(error) => self.object(format_args!("can't listen: {error}")),

@@ -7,12 +7,12 @@
 
 use super::App;
 use crate::sockets::{
-    Closed, ConnectionId, ListenError, ListenerId, SocketError, SocketOptions, Sockets, SourceId,
+    Body, Closed, ConnectionId, ListenError, ListenerId, SocketError, SocketOptions, Sockets,
+    Source, SourceId,
 };
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 /// Bytes of the longest request head; a longer one gets 431 (RFC 6585).
 pub const HEAD_MAX: usize = 8 << 10;
@@ -32,7 +32,7 @@ pub struct HttpConfig {
     /// Connections that may wait to be accepted.
     pub backlog: usize,
     /// The body of every response; less than 1 GiB.
-    pub body: Arc<[u8]>,
+    pub body: Body,
     /// Its Content-Type.
     pub content_type: String,
     /// A connection is closed over which nothing has come for so long (RFC 9112
@@ -177,23 +177,26 @@ impl Http {
     pub fn start(&mut self, sockets: &mut Sockets) -> Result<ListenerId, ListenError> {
         let body = self.config.body.clone();
         let content_type = self.config.content_type.clone();
-        let mut reply = |first: &str, connection: &str, body: &[u8]| {
+        let mut reply = |first: &str, connection: &str, body: &Body| {
             let length = body.len();
             let head = format!(
                 "{first}Content-Length: {length}\r\nContent-Type: {content_type}\r\n{connection}\r\n"
             );
-            let bytes: Arc<[u8]> = [head.as_bytes(), body].concat().into();
             Reply {
                 head_len: head.len() as u64,
-                len: bytes.len() as u64,
-                source: sockets.register(bytes),
+                len: head.len() as u64 + length,
+                source: sockets.register(Source::new(head.as_bytes(), body)),
             }
         };
         self.replies = Some(Replies {
             keep_alive: reply("HTTP/1.1 200 OK\r\n", "", &body),
             close: reply("HTTP/1.1 200 OK\r\n", "Connection: close\r\n", &body),
-            errors: Refusal::ALL
-                .map(|refusal| (refusal, reply(refusal.head(), "Connection: close\r\n", b""))),
+            errors: Refusal::ALL.map(|refusal| {
+                (
+                    refusal,
+                    reply(refusal.head(), "Connection: close\r\n", &Body::default()),
+                )
+            }),
         });
         let options = SocketOptions {
             nodelay: true,

@@ -460,7 +460,7 @@ impl App for Load {
                 "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ringmill\r\n{connection}\r\n"
             );
             let len = head.len() as u64;
-            self.request = Some((sockets.register(head.into_bytes().into()), len));
+            self.request = Some((sockets.register(head.into_bytes()), len));
         }
         if self.draining || self.retry_at.is_some_and(|at| sockets.now() < at) {
             return;

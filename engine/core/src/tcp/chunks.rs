@@ -18,7 +18,7 @@
 use crate::frame::{Frame, FramePool};
 use crate::seq::Seq;
 use crate::slab::Slab;
-use std::sync::Arc;
+use crate::tcp::source::Source;
 
 /// Bytes registered once and sent any number of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl List {
 #[derive(Debug)]
 pub(crate) struct Chunks {
     slab: Slab<Chunk>,
-    sources: Vec<Arc<[u8]>>,
+    sources: Vec<Source>,
     /// Pool frames in chunks, and how many there may be: past it, bytes are
     /// copied out, so that a slow reader never starves the fill ring.
     frames_held: usize,
@@ -126,15 +126,13 @@ impl Chunks {
         }
     }
 
-    pub(crate) fn register(&mut self, bytes: Arc<[u8]>) -> SourceId {
-        self.sources.push(bytes);
+    pub(crate) fn register(&mut self, source: Source) -> SourceId {
+        self.sources.push(source);
         SourceId(u32::try_from(self.sources.len() - 1).unwrap_or(u32::MAX))
     }
 
     pub(crate) fn source_len(&self, source: SourceId) -> u64 {
-        self.sources
-            .get(source.0 as usize)
-            .map_or(0, |bytes| bytes.len() as u64)
+        self.sources.get(source.0 as usize).map_or(0, Source::len)
     }
 
     /// Chunks in all lists.
@@ -310,36 +308,32 @@ impl Chunks {
     /// Copies the bytes from `skip` on into `into`, as far as the list goes, and
     /// tells how many there were.
     pub(crate) fn copy(&self, list: List, skip: u64, into: &mut [u8]) -> usize {
-        // Most often all of it is in the first.
+        // Most often all of it is in one piece, in the first.
         if let Some(front) = self.front(list)
-            && skip + into.len() as u64 <= front.content.len()
+            && let piece = self.piece(&front.content, skip, into.len())
+            && piece.len() == into.len()
         {
-            let from = self.bytes(&front.content, skip, into.len());
-            into.copy_from_slice(from);
-            return from.len();
+            into.copy_from_slice(piece);
+            return into.len();
         }
         let mut skip = skip;
         let mut done = 0;
-        if into.is_empty() {
-            return done;
-        }
         for (_, chunk) in self.walk(list) {
             let len = chunk.content.len();
-            if skip >= len {
-                skip -= len;
-                continue;
+            while skip < len && done < into.len() {
+                let rest = &mut into[done..];
+                let piece = self.piece(&chunk.content, skip, rest.len());
+                if piece.is_empty() {
+                    return done;
+                }
+                rest[..piece.len()].copy_from_slice(piece);
+                done += piece.len();
+                skip += piece.len() as u64;
             }
-            let rest = &mut into[done..];
-            let count = usize::try_from(len - skip)
-                .unwrap_or(usize::MAX)
-                .min(rest.len());
-            let from = self.bytes(&chunk.content, skip, count);
-            rest[..from.len()].copy_from_slice(from);
-            done += from.len();
-            skip = 0;
             if done == into.len() {
                 break;
             }
+            skip -= len;
         }
         done
     }
@@ -359,16 +353,25 @@ impl Chunks {
         None
     }
 
-    fn bytes<'a>(&'a self, content: &'a Content, skip: u64, count: usize) -> &'a [u8] {
-        let (bytes, start) = match content {
-            Content::Frame(frame) => (frame.data(), skip),
-            Content::Source { source, offset, .. } => (
-                self.sources.get(source.0 as usize).map_or(&[][..], |s| s),
-                offset + skip,
-            ),
-        };
-        let start = usize::try_from(start).unwrap_or(usize::MAX);
-        bytes.get(start..start.saturating_add(count)).unwrap_or(&[])
+    /// Bytes of a chunk from `skip` on, up to `most`: at least one, if it is that long.
+    #[inline]
+    fn piece<'a>(&'a self, content: &'a Content, skip: u64, most: usize) -> &'a [u8] {
+        match content {
+            Content::Frame(frame) => {
+                let start = usize::try_from(skip).unwrap_or(usize::MAX);
+                let rest = frame.data().get(start..).unwrap_or(&[]);
+                &rest[..rest.len().min(most)]
+            }
+            Content::Source {
+                source,
+                offset,
+                len,
+            } => {
+                let left = usize::try_from(len.saturating_sub(skip)).unwrap_or(usize::MAX);
+                let source = self.sources.get(source.0 as usize);
+                source.map_or(&[], |source| source.stretch(offset + skip, most.min(left)))
+            }
+        }
     }
 }
 
@@ -378,7 +381,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn source(chunks: &mut Chunks, bytes: &[u8]) -> Content {
-        let id = chunks.register(bytes.into());
+        let id = chunks.register(bytes.to_vec().into());
         Content::Source {
             source: id,
             offset: 0,
