@@ -12,11 +12,16 @@ use super::syn_queue::{HalfOpen, Syn};
 use super::tcb::TcbFlags;
 use super::transitions::Event;
 use super::{ConnectionId, Cx, Flow, ListenerId, Segment, Shared, Tcb, Tcp};
-use crate::frame::Frame;
+use crate::frame::{Batch, Frame};
 use crate::seq::Seq;
 use crate::stats::DropReason;
 use crate::time::{Duration, Instant};
 use crate::wire::tcp::{Flags, Header, Options, Timestamps};
+
+/// SYN-ACKs are sent again where fewer replies than these wait. A flood's records are
+/// due as densely as its SYNs came, and must neither hold up the answers to new ones
+/// nor take the whole batch from connections.
+const REPLIES_FIRST: usize = Batch::CAPACITY / 2;
 
 impl Tcp {
     /// A SYN for a listener (RFC 9293 section 3.10.7.2): a connection at once (RFC
@@ -328,9 +333,13 @@ impl Tcp {
         Some(record)
     }
 
-    /// SYN-ACKs that are due again, and half-open records to be given up.
+    /// SYN-ACKs that are due again, and half-open records to be given up. What waits
+    /// stays due.
     pub(crate) fn expire_half_open(&mut self, now: Instant, budget: usize) {
         for _ in 0..budget {
+            if self.shared.replies.len() >= REPLIES_FIRST {
+                return;
+            }
             let Some(index) = self.half_open.pop_due(now) else {
                 return;
             };

@@ -85,6 +85,39 @@ fn floods_take_nothing_from_a_live_connection() {
     assert_eq!(peer.shard.frames_missing(), 0);
 }
 
+/// What a flood has left half open is due again as densely as its SYNs came. Those
+/// SYN-ACKs wait until a step can send them: none is lost at a full queue, and a SYN
+/// that comes meanwhile is answered before them.
+#[test]
+fn syn_acks_that_are_due_by_the_thousand_hold_no_answer_up() {
+    const RECORDS: u16 = 8_000;
+    let mut peer = Peer::with(|config| {
+        config.tcp.timestamps = false;
+        config.tcp.max_half_open = 8_192;
+        config.tcp.syn_backlog = 8_192;
+    })
+    .listening()
+    .handshake();
+    for n in 0..RECORDS {
+        peer.port = 10_000 + n;
+        peer.sends_without_pause(seg("S"));
+    }
+    peer.wait_ms(0);
+    assert_eq!(peer.takes_all().len(), usize::from(RECORDS));
+    // All of them are due, and the engine is at it.
+    peer.now += Duration::from_millis(1_100);
+    peer.shard.step(peer.now);
+    peer.port = 9_999;
+    peer.sends(seg("S"));
+    peer.wait_ms(0);
+    let sent = peer.takes_all();
+    let answer = sent.iter().position(|(h, _)| h.destination_port == 9_999);
+    assert!(answer.unwrap() < Batch::CAPACITY, "{answer:?} came before");
+    assert_eq!(sent.len(), usize::from(RECORDS) + 1);
+    assert_eq!(peer.stats().tcp.syn_ack_retransmits, u64::from(RECORDS));
+    assert_eq!(peer.dropped(DropReason::ReplyQueueFull), 0);
+}
+
 /// Attack case 37: one byte a segment, from a peer that never stops and a reader that
 /// never reads: a connection keeps what its buffer holds, whatever the frames around it
 /// take, and says nothing of the room that a few bytes leave (MUST-39).
