@@ -167,6 +167,11 @@ impl Caller {
         }
     }
 
+    /// From now on with `window` connections at a time, once those under way are over.
+    pub fn set_window(&mut self, window: usize) {
+        self.window = window;
+    }
+
     /// Connections that were answered and closed.
     pub fn done(&self) -> u64 {
         self.done

@@ -1,5 +1,5 @@
-//! Huge pages: the program's heap, of which large allocations ask for some, and what
-//! the machine's pool has.
+//! Huge pages: the program's heap, of which large allocations ask for some and go back
+//! to the kernel once they are free, and what the machine's pool has.
 //!
 //! The engine's tables reach over hundreds of megabytes at a million connections
 //! and are entered at random: with pages of 4 KiB a look misses the
@@ -10,8 +10,8 @@
 //! is reserved and not touched still takes none. The pool of hugetlbfs is another
 //! matter: its pages are set aside by hand, and asked for at a mapping.
 //!
-//! Unsafe here: an allocator is, as a trait. It is the system's, and advice about
-//! memory changes nothing that a program can see.
+//! Unsafe here: an allocator is, as a trait. It is the system's, and neither advice
+//! about memory nor where it maps some changes anything that a program can see.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
@@ -20,6 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Allocations of a table, not of a record: below it huge pages would be a small
 /// part of the memory, or pages that are mostly empty.
 const LARGE: usize = 4 << 20;
+
+/// An allocation of so much or more is a mapping of its own: where glibc begins.
+const MAPPED: u32 = 128 << 10;
 
 /// The smallest page that any machine has.
 const PAGE: usize = 4_096;
@@ -51,6 +54,19 @@ pub(crate) fn page_in_pool() -> Option<u64> {
     Some(number("Hugepagesize:")? * 1_024).filter(|_| is_free)
 }
 
+/// Keeps glibc's threshold of mappings where it is, before the first of them. By itself
+/// it follows what was freed, up to 32 MiB (mallopt(3)), and then keeps the arrays that a
+/// table has grown out of: together as much as the table itself.
+fn keep_threshold(size: usize) {
+    static IS_KEPT: AtomicBool = AtomicBool::new(false);
+    if size < MAPPED as usize || IS_KEPT.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes the allocator's lock itself, and moves nothing.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED as libc::c_int) };
+}
+
 /// Asks for huge pages under `size` bytes at `memory`, if they are wanted and there are any.
 fn advise(memory: *mut u8, size: usize) {
     if size < LARGE || memory.is_null() {
@@ -71,6 +87,7 @@ fn advise(memory: *mut u8, size: usize) {
 // SAFETY: every call is the system allocator's, with the caller's own promises.
 unsafe impl GlobalAlloc for HugePages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        keep_threshold(layout.size());
         // SAFETY: the caller's promises.
         let memory = unsafe { System.alloc(layout) };
         advise(memory, layout.size());
@@ -78,6 +95,7 @@ unsafe impl GlobalAlloc for HugePages {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        keep_threshold(layout.size());
         // SAFETY: the caller's promises.
         let memory = unsafe { System.alloc_zeroed(layout) };
         advise(memory, layout.size());
@@ -85,6 +103,7 @@ unsafe impl GlobalAlloc for HugePages {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        keep_threshold(size);
         // SAFETY: the caller's promises.
         let memory = unsafe { System.realloc(memory, layout, size) };
         advise(memory, size);
