@@ -5,11 +5,13 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ringmill_bench::memory::{SERVER, Wire};
+use ringmill_core::app::App;
 use ringmill_core::app::http::{Http, HttpConfig};
 use ringmill_core::app::load::{CloseMode, Load, LoadConfig};
 use ringmill_core::flow::{FlowHasher, FlowKey, FlowTable};
 use ringmill_core::rng::Rng;
 use ringmill_core::seq::Seq;
+use ringmill_core::sockets::{ConnectionId, ListenerId, SocketOptions, Sockets};
 use ringmill_core::time::{Duration, Instant};
 use ringmill_core::wheel::Wheel;
 use ringmill_core::wire::checksum::Sum;
@@ -195,5 +197,73 @@ fn exchange(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, checksum, parse, flow_table, wheel, exchange);
+/// Writes as long as there is room, and reads what comes.
+#[derive(Default)]
+struct Stream {
+    len: usize,
+    read: u64,
+}
+
+impl App for Stream {
+    fn on_acceptable(&mut self, sockets: &mut Sockets, listener: ListenerId) {
+        while sockets.accept(listener).is_some() {}
+    }
+
+    fn on_connected(&mut self, sockets: &mut Sockets, connection: ConnectionId) {
+        self.on_writable(sockets, connection);
+    }
+
+    fn on_writable(&mut self, sockets: &mut Sockets, connection: ConnectionId) {
+        while sockets.send(connection, &vec![7; self.len]).is_ok() {}
+    }
+
+    fn on_readable(&mut self, sockets: &mut Sockets, connection: ConnectionId) {
+        while let Ok(bytes) = sockets.receive(connection) {
+            let len = bytes.len();
+            sockets.consume(connection, len);
+            self.read += len as u64;
+        }
+    }
+}
+
+/// Bytes of a stream that is written in pieces, both ends on one core.
+fn writes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("writes");
+    group.sample_size(20);
+    group.throughput(Throughput::Bytes(1));
+    for len in [16, 64, 1_448] {
+        let writer = Stream { len, read: 0 };
+        let mut wire = Wire::with_config(writer, Stream::default(), |config| {
+            config.tcp.send_buffer = 256 << 10;
+        });
+        let options = SocketOptions::default;
+        wire.server(|_, sockets| sockets.listen(None, 80, 1, options()))
+            .unwrap();
+        let now = wire.now();
+        wire.client
+            .with_app(now, |_, sockets| {
+                sockets.connect((SERVER, 80).into(), 0, options())
+            })
+            .unwrap();
+        let mut turn = || {
+            wire.turn();
+            wire.server.app().read
+        };
+        // Slow start is over before it counts.
+        while turn() < 4 << 20 {}
+        group.bench_function(BenchmarkId::from_parameter(len), |b| {
+            b.iter_custom(|bytes| {
+                let until = turn() + bytes;
+                let start = std::time::Instant::now();
+                while turn() < until {}
+                start.elapsed()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(
+    benches, checksum, parse, flow_table, wheel, exchange, writes
+);
 criterion_main!(benches);

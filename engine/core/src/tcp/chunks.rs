@@ -105,6 +105,13 @@ impl List {
     }
 }
 
+/// A byte of a list: so many behind the start of a chunk, or of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) chunk: Option<u32>,
+    pub(crate) skip: u64,
+}
+
 /// The slab of all chunks of a shard, and the sources that they refer to.
 #[derive(Debug)]
 pub(crate) struct Chunks {
@@ -305,20 +312,34 @@ impl Chunks {
         Ok(index)
     }
 
-    /// Copies the bytes from `skip` on into `into`, as far as the list goes, and
+    /// The chunk that a byte is in, and how many of its bytes come before that one; the
+    /// last chunk for a byte behind the list.
+    pub(crate) fn find(&self, list: List, place: Place) -> Option<(u32, u64)> {
+        let mut skip = place.skip;
+        for (index, chunk) in self.walk_from(list, place.chunk) {
+            let len = chunk.content.len();
+            if skip < len || index == list.0 {
+                return Some((index, skip));
+            }
+            skip -= len;
+        }
+        None
+    }
+
+    /// Copies the bytes from a place on into `into`, as far as the list goes, and
     /// tells how many there were.
-    pub(crate) fn copy(&self, list: List, skip: u64, into: &mut [u8]) -> usize {
+    pub(crate) fn copy(&self, list: List, from: Place, into: &mut [u8]) -> usize {
+        let Place { chunk, mut skip } = from;
         // Most often all of it is in one piece, in the first.
-        if let Some(front) = self.front(list)
+        if let Some(front) = self.slab.get(chunk.unwrap_or_else(|| self.next(list.0)))
             && let piece = self.piece(&front.content, skip, into.len())
             && piece.len() == into.len()
         {
             into.copy_from_slice(piece);
             return into.len();
         }
-        let mut skip = skip;
         let mut done = 0;
-        for (_, chunk) in self.walk(list) {
+        for (_, chunk) in self.walk_from(list, chunk) {
             let len = chunk.content.len();
             while skip < len && done < into.len() {
                 let rest = &mut into[done..];
@@ -338,10 +359,11 @@ impl Chunks {
         done
     }
 
-    /// Bytes from `skip` on to the end of the next record, if they are `most` or fewer.
-    pub(crate) fn record_end(&self, list: List, skip: u64, most: u64) -> Option<u64> {
+    /// Bytes from a place on to the end of the next record, if they are `most` or fewer.
+    pub(crate) fn record_end(&self, list: List, from: Place, most: u64) -> Option<u64> {
+        let Place { chunk, skip } = from;
         let mut end = 0;
-        for (_, chunk) in self.walk(list) {
+        for (_, chunk) in self.walk_from(list, chunk) {
             end += chunk.content.len();
             if end > skip + most {
                 return None;
@@ -407,10 +429,20 @@ mod tests {
             }
             for (skip, want) in cuts {
                 let mut got = vec![0; want];
-                let count = chunks.copy(list, skip, &mut got);
+                let count = chunks.copy(list, Place { chunk: None, skip }, &mut got);
                 let from = usize::try_from(skip).unwrap().min(model.len());
                 let expected = &model[from..(from + want).min(model.len())];
                 prop_assert_eq!(&got[..count], expected);
+                // From the chunk that it is in, the same comes of it.
+                if let Some((chunk, skip)) = chunks.find(list, Place { chunk: None, skip }) {
+                    let len = chunks.at(chunk).unwrap().content.len();
+                    prop_assert!(skip < len || list.tail() == Some(chunk));
+                    let near = Place { chunk: Some(chunk), skip };
+                    prop_assert_eq!(chunks.find(list, near), Some((chunk, skip)));
+                    let mut again = vec![0; want];
+                    prop_assert_eq!(chunks.copy(list, near, &mut again), count);
+                    prop_assert_eq!(again, got);
+                }
                 chunks.skip(&mut list, skip / 4, &mut pool);
                 model.drain(..(usize::try_from(skip / 4).unwrap()).min(model.len()));
             }
@@ -440,7 +472,11 @@ mod tests {
         }
         assert_eq!((chunks.frames_held(), pool.available()), (1, 1));
         let mut out = [0; 6];
-        assert_eq!(chunks.copy(list, 0, &mut out), 6);
+        let front = Place {
+            chunk: None,
+            skip: 0,
+        };
+        assert_eq!(chunks.copy(list, front, &mut out), 6);
         assert_eq!(&out, b"abcabc");
         chunks.clear(&mut list, &mut pool);
         assert_eq!((chunks.frames_held(), pool.available()), (0, 2));

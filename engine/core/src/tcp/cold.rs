@@ -31,6 +31,9 @@ pub(crate) struct Cold {
     pub(crate) rack: Rack,
     pub(crate) recovery: Recovery,
     pub(crate) growth: Growth,
+    /// The chunk that what is sent next is in, or will be behind, and the sequence number
+    /// of its start: a queue of many chunks is not walked for each segment.
+    pub(crate) next_chunk: Option<(u32, Seq)>,
     /// The end of the newest segment that was not full.
     pub(crate) small: Option<Seq>,
     /// The search for the path's MTU, once there is doubt.
@@ -66,6 +69,7 @@ impl Default for Cold {
             rack: Rack::default(),
             recovery: Recovery::default(),
             growth: Growth::default(),
+            next_chunk: None,
             small: None,
             search: None,
             reassembly: List::EMPTY,
@@ -117,6 +121,7 @@ impl Cold {
         self.rack = Rack::default();
         self.recovery = Recovery::default();
         self.growth = Growth::default();
+        self.next_chunk = None;
         self.small = None;
         self.reassembly_hint = None;
         self.account = Account::default();

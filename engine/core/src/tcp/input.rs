@@ -402,6 +402,7 @@ impl Shared {
         }
         tcb.unset(TcbFlags::MORE);
         tcb.snd_una = ack;
+        tcb.forget_place();
         tcb.forget_urgent();
         self.stats.bytes_acked += u64::from(data);
         tcb.restart_watch();

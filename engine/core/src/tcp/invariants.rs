@@ -129,6 +129,16 @@ impl Tcp {
             *chunks += count;
             (count, bytes)
         };
+        let mut at = tcb.snd_una;
+        let mut next = tcb.cold().and_then(|cold| cold.next_chunk);
+        for (index, chunk) in self.shared.chunks.walk(tcb.send_queue) {
+            next = next.filter(|next| *next != (index, at));
+            at += u32::try_from(chunk.content.len()).unwrap_or(u32::MAX);
+        }
+        ensure(
+            next.is_none(),
+            "the chunk near SND.NXT is in the queue, and begins where it is said to",
+        )?;
         let (_, sent) = walk(tcb.send_queue);
         let (_, received) = walk(tcb.receive_queue);
         let (kept, _) = walk(tcb.reassembly());

@@ -5,7 +5,7 @@
 //! frame is at hand, and applied to the connection as it leaves, so a segment
 //! that can't leave yet was never made.
 
-use super::chunks::{Chunks, List};
+use super::chunks::{Chunks, List, Place};
 use super::ecn::codepoint;
 use super::input::micros;
 use super::reset::header;
@@ -51,7 +51,7 @@ enum Kind {
 pub(crate) struct Payload<'a> {
     chunks: &'a Chunks,
     queue: List,
-    skip: u64,
+    place: Place,
     len: usize,
 }
 
@@ -62,7 +62,7 @@ impl Payload<'_> {
 
     /// Writes the data; this is the one copy on its way out.
     pub(crate) fn write(&self, into: &mut [u8]) {
-        self.chunks.copy(self.queue, self.skip, into);
+        self.chunks.copy(self.queue, self.place, into);
     }
 }
 
@@ -130,7 +130,7 @@ impl Tcp {
             let payload = Payload {
                 chunks: &shared.chunks,
                 queue: tcb.send_queue,
-                skip: u64::from(plan.seq.bytes_since(tcb.snd_una)),
+                place: tcb.place_of(plan.seq),
                 len: plan.len as usize,
             };
             let mut service = shared.service(tcb);
@@ -165,6 +165,28 @@ impl Tcp {
 }
 
 impl Tcb {
+    /// Where in the send queue the byte with this sequence number is.
+    pub(super) fn place_of(&self, seq: Seq) -> Place {
+        let next = self.cold().and_then(|cold| cold.next_chunk);
+        let near = next.filter(|(_, start)| start.precedes_or_is(seq));
+        Place {
+            chunk: near.map(|(chunk, _)| chunk),
+            skip: seq
+                .bytes_since(near.map_or(self.snd_una, |(_, start)| start))
+                .into(),
+        }
+    }
+
+    /// A chunk that SND.UNA has passed the start of may be gone.
+    pub(super) fn forget_place(&mut self) {
+        let una = self.snd_una;
+        if let Some(cold) = self.cold.as_deref_mut() {
+            cold.next_chunk = cold
+                .next_chunk
+                .filter(|(_, start)| start.follows_or_is(una));
+        }
+    }
+
     /// There may be something to send: data, a FIN or a SYN, an acknowledgment, a probe,
     /// or what was lost.
     fn has_output(&self) -> bool {
@@ -518,10 +540,27 @@ impl Shared {
         if end.follows(new_from) {
             flight.push(new_from, end, now_us);
             tcb.snd_nxt = end;
-            let data = if plan.kind == Kind::Syn { 0 } else { plan.len };
+            // The queue begins behind a SYN.
+            let data = if plan.kind == Kind::Syn {
+                0
+            } else {
+                self.note_place(tcb);
+                plan.len
+            };
             self.stats.bytes_sent += u64::from(data.min(end.bytes_since(new_from)));
         }
         self.note_sent(now, tcb, end.bytes_since(seq), is_again);
+    }
+
+    /// Remembers the chunk that SND.NXT is in.
+    fn note_place(&self, tcb: &mut Tcb) {
+        let place = self
+            .chunks
+            .find(tcb.send_queue, tcb.place_of(tcb.snd_nxt))
+            .and_then(|(chunk, skip)| Some((chunk, tcb.snd_nxt.back(u32::try_from(skip).ok()?))));
+        if let Some(cold) = tcb.cold.as_deref_mut() {
+            cold.next_chunk = place;
+        }
     }
 
     /// Data waits, nothing is in flight and nothing may be sent: only a probe can

@@ -88,8 +88,9 @@ impl Shared {
         if !tcb.is(TcbFlags::RECORDS) {
             return None;
         }
-        let skip = u64::from(seq.bytes_since(tcb.snd_una));
-        let end = self.chunks.record_end(tcb.send_queue, skip, len.into());
+        let end = self
+            .chunks
+            .record_end(tcb.send_queue, tcb.place_of(seq), len.into());
         end.and_then(|end| u32::try_from(end).ok())
     }
 
