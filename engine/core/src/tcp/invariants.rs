@@ -90,14 +90,16 @@ impl Tcp {
             tcb.rcv_edge.follows_or_is(tcb.rcv_nxt),
             "RCV.NXT =< RCV.NXT+RCV.WND",
         )?;
-        // The offer is rounded up to the unit of the window field.
+        // The offer is rounded up to the unit of the window field. A buffer that was made
+        // smaller holds what was offered before.
         let limit = self.shared.receive_limit(tcb) + (1 << tcb.rcv_scale());
+        let may_be_smaller = self.shared.options(tcb).receive_buffer.is_some();
         ensure(
-            tcb.rcv_wnd() <= limit,
+            tcb.rcv_wnd() <= limit || may_be_smaller,
             "RCV.WND is within the receive buffer",
         )?;
         ensure(
-            tcb.receive_queued <= limit,
+            tcb.receive_queued <= limit || may_be_smaller,
             "what is received fits the receive buffer",
         )?;
         ensure(

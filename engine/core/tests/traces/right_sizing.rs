@@ -4,7 +4,7 @@
 use crate::peer::{Peer, seg};
 use ringmill_core::sockets::{SocketOption, SocketOptions};
 use ringmill_core::stack::Config;
-use ringmill_core::wire::tcp::Flags;
+use ringmill_core::wire::tcp::{Flags, Header};
 
 const FIRST: u32 = 64 << 10;
 const MOST: u32 = 1 << 20;
@@ -241,4 +241,33 @@ fn nothing_grows_where_frames_are_scarce() {
         bulk.flight(FIRST);
     }
     assert!(bulk.buffer() > FIRST);
+}
+
+/// SO_RCVBUF made smaller on an open connection: what was offered stays (RFC 9293 section
+/// 3.8.6, SHLD-14), what comes within it is kept, and nothing more is offered than the new
+/// buffer holds.
+#[test]
+fn a_smaller_receive_buffer_pulls_no_window_back() {
+    const LEN: u32 = 1_000;
+    let mut peer = Peer::with(|config| {
+        config.tcp.receive_buffer = 16_000;
+        config.tcp.timestamps = false;
+    })
+    .listening()
+    .handshake();
+    let id = peer.id();
+    peer.sockets(|_, sockets| sockets.set_option(id, SocketOption::ReceiveBuffer(4_000)))
+        .unwrap();
+    let edge = |header: &Header| Peer::relative(header.ack) + u32::from(header.window);
+    for n in 0..16 {
+        peer.sends(seg("A").seq(1 + n * LEN).ack(1).len(LEN as usize));
+        peer.wait_ms(50);
+        let (ack, _) = peer.takes_all().pop().unwrap();
+        assert_eq!(edge(&ack), 16_001, "after segment {n}");
+        assert_eq!(peer.shard.check(peer.now), Ok(()));
+    }
+    assert_eq!(peer.engine_reads().len(), 16_000);
+    let (ack, _) = peer.takes_all().pop().unwrap();
+    assert_eq!(edge(&ack), 20_001);
+    assert_eq!(peer.shard.check(peer.now), Ok(()));
 }
