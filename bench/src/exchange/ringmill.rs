@@ -75,4 +75,12 @@ mod tests {
         assert!((1.99..2.1).contains(&per_exchange), "{per_exchange}");
         assert_eq!(ends.wire().client.frames_missing(), 0);
     }
+
+    #[test]
+    fn of_many_connections_those_that_wait_for_nothing_have_no_timer() {
+        // Of the first the timer that their SYN had is left to fire.
+        let wire = opened(3 * 4_096, 0);
+        let timers = wire.client.gauges().timers;
+        assert!(timers <= 4_096, "{timers} of {} wait", 3 * 4_096);
+    }
 }

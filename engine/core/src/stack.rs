@@ -273,6 +273,7 @@ impl Stack {
     }
 
     fn output_connections(&mut self, cx: &mut Cx, batch: &mut Batch) {
+        self.tcp.touch_output(batch.room());
         while batch.room() > 0 && cx.pool.available() > 0 {
             let Some((index, remote)) = self.tcp.poll_output() else {
                 return;

@@ -289,7 +289,7 @@ pub(crate) struct Reply {
 }
 
 /// Flows whose records and buckets are more than a second-level cache holds.
-const TOUCHED_FROM: usize = 4_096;
+const MANY_FLOWS: usize = 4_096;
 /// Replies that may wait for a frame.
 const REPLIES_MAX: usize = 4_096;
 
@@ -359,7 +359,7 @@ impl Tcp {
     /// that do not wait for each other, while to process a segment is to read one
     /// thing after another. For a table that the caches hold it would only cost.
     pub(crate) fn touch(&self, hashes: impl Iterator<Item = u64> + Clone) {
-        if self.shared.table.len() < TOUCHED_FROM {
+        if !self.shared.has_many_flows() {
             return;
         }
         for hash in hashes.clone() {
@@ -367,13 +367,18 @@ impl Tcp {
         }
         for hash in hashes {
             let value = self.shared.table.find(hash, |_| true);
-            if let Some(Flow::Connection(index)) = value.map(Flow::from_value)
-                && let Some(tcb) = self.connections.get(index)
-            {
-                // A word of each of its two cache lines, and its place in the wheel.
-                black_box(tcb.generation ^ tcb.ack_at.0);
-                black_box(self.shared.wheel.fires_by(index, 0));
+            if let Some(Flow::Connection(index)) = value.map(Flow::from_value) {
+                self.touch_connection(index);
             }
+        }
+    }
+
+    /// Reads a word of each of a record's two cache lines, and its node of the wheel.
+    #[inline]
+    fn touch_connection(&self, index: u32) {
+        if let Some(tcb) = self.connections.get(index) {
+            black_box(tcb.generation ^ tcb.ack_at.0);
+            black_box(self.shared.wheel.fires_by(index, 0));
         }
     }
 
@@ -495,15 +500,25 @@ impl Shared {
         }
     }
 
+    /// What segments need of a flow has to be brought to the caches first.
+    fn has_many_flows(&self) -> bool {
+        self.table.len() >= MANY_FLOWS
+    }
+
     /// Makes sure that the wheel wakes the connection at its earliest deadline.
     /// A deadline that moved later costs nothing: the wheel fires early and
-    /// finds that nothing is due.
+    /// finds that nothing is due. So it is with one that is gone, among few
+    /// connections, of which each has its next before that. Among many the record
+    /// would have to be brought back for it.
     pub(crate) fn schedule(&mut self, now: Instant, index: u32, tcb: &mut Tcb) {
         self.watch(now, tcb);
-        if let Some(at) = tcb.deadline(now)
-            && !self.wheel.fires_by(index, at.0)
-        {
-            self.wheel.schedule(index, at.instant(now));
+        match tcb.deadline(now) {
+            Some(at) if self.wheel.fires_by(index, at.0) => {}
+            Some(at) => self.wheel.schedule(index, at.instant(now)),
+            None if self.has_many_flows() => {
+                self.wheel.cancel(index);
+            }
+            None => {}
         }
     }
 

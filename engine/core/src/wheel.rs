@@ -10,40 +10,52 @@
 //! A node lies on the level of the highest six-bit digit in which its tick
 //! differs from now, so every node of a lower level is due before any node of a
 //! higher one, and a bitmap a level finds the next slot without a walk over
-//! empty ones. Lists are circular and each slot has a sentinel among the nodes,
-//! so a node is taken out without knowing its slot. After Varghese and Lauck
-//! (1987); the bitmaps as in tokio's wheel.
+//! empty ones. After Varghese and Lauck (1987); the bitmaps as in tokio's wheel.
+//!
+//! A slot is a stack of ids, in chunks that are linked, and not a list through the
+//! nodes: there each node would be found by the one before it, and of a million
+//! each would be waited for by itself. A node knows its place among the chunks; one
+//! that is taken out has it filled by the last of its slot.
 
 use crate::time::Instant;
 
 const LEVELS: usize = 7;
 const SLOTS: usize = 64;
-/// Sentinels of all slots, and one of the list of nodes that are due.
-const SENTINELS: usize = LEVELS * SLOTS + 1;
-#[expect(clippy::cast_possible_truncation, reason = "448")]
-const DUE: u32 = (LEVELS * SLOTS) as u32;
+/// The slot of what is due.
+const DUE: usize = LEVELS * SLOTS;
 const LAST_TICK: u64 = (1 << (6 * LEVELS)) - 1;
 /// How far ahead a node can lie: 24 days of milliseconds.
 const FURTHEST: u64 = (1 << 31) - 1;
 
-/// Twelve bytes, since each connection has one, whether it is in use or not.
+/// Places of a chunk: two cache lines. The first holds the end of the chunk below,
+/// the others ids.
+const CHUNK: u32 = 32;
+/// No place of an id: the first place of a chunk that is not used.
+const NONE: u32 = 0;
+
+/// Eight bytes, since each connection has one, whether it is in use or not.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     /// Modulo 2^32: no node is further away from now than half of that.
     tick: u32,
-    previous: u32,
-    /// Itself when the node is in no list.
-    next: u32,
+    /// Where its id lies, if it is in a slot.
+    place: u32,
 }
 
 /// The wheel. Times are rounded up to a tick of so many milliseconds, so nothing fires
 /// early but what is more than 2^31 ticks away: that fires then.
 #[derive(Debug)]
 pub struct Wheel<const TICK_MS: u64> {
-    /// Everything before this tick has been moved to the list of due nodes.
+    /// Everything before this tick has been moved to what is due.
     elapsed: u64,
     occupied: [u64; LEVELS],
+    /// The place past the last id of each slot. Its chunk is filled so far, those
+    /// below are full.
+    ends: [u32; DUE + 1],
     nodes: Vec<Node>,
+    chunks: Vec<u32>,
+    /// The first of the chunks that no slot has.
+    free: u32,
     len: usize,
 }
 
@@ -54,68 +66,65 @@ impl<const TICK_MS: u64> Wheel<TICK_MS> {
     /// An empty wheel whose time is `now`, for ids below `ids`. Address space is
     /// reserved for these, and memory taken as they are first used.
     pub fn new(now: Instant, ids: usize) -> Self {
-        let mut wheel = Wheel {
+        let mut chunks = Vec::with_capacity(chunks_max(ids) * CHUNK as usize);
+        chunks.resize(CHUNK as usize, NONE);
+        Wheel {
             elapsed: now.as_nanos() / Self::TICK_NANOS,
             occupied: [0; LEVELS],
-            nodes: Vec::with_capacity(SENTINELS + ids),
+            ends: [NONE; DUE + 1],
+            nodes: Vec::with_capacity(ids),
+            chunks,
+            free: NONE,
             len: 0,
-        };
-        wheel.grow_to(SENTINELS);
-        wheel
-    }
-
-    fn grow_to(&mut self, len: usize) {
-        let from = self.nodes.len();
-        self.nodes.extend((from..len).map(|at| {
-            let this = u32::try_from(at).unwrap_or(u32::MAX);
-            Node {
-                tick: 0,
-                previous: this,
-                next: this,
-            }
-        }));
-    }
-
-    fn node_of(id: u32) -> u32 {
-        id + DUE + 1
+        }
     }
 
     /// Schedules `id` at `at`, or moves it there.
     pub fn schedule(&mut self, id: u32, at: Instant) {
-        let node = Self::node_of(id);
-        if self.nodes.len() <= node as usize {
-            self.grow_to(node as usize + 1);
+        if self.nodes.len() <= id as usize {
+            let unused = Node {
+                tick: 0,
+                place: NONE,
+            };
+            self.nodes.resize(id as usize + 1, unused);
         }
-        if !self.unlink(node) {
-            self.len += 1;
-        }
+        self.cancel(id);
+        self.len += 1;
         let furthest = LAST_TICK.min(self.elapsed + FURTHEST);
         let tick = at.as_nanos().div_ceil(Self::TICK_NANOS).min(furthest);
-        // One that is due already lies in no slot, so when it was due is not needed.
-        self.place(node, tick.max(self.elapsed));
+        // For one that is due already it is not needed when it was.
+        self.place(id, tick.max(self.elapsed));
     }
 
     /// `id` is scheduled, and fires at this tick, counted modulo 2^32, or before it.
     #[inline]
     pub fn fires_by(&self, id: u32, tick: u32) -> bool {
-        let of = Self::node_of(id);
-        let node = self.nodes.get(of as usize);
-        node.is_some_and(|node| node.next != of && tick.wrapping_sub(node.tick) < 1 << 31)
+        let node = self.nodes.get(id as usize);
+        node.is_some_and(|node| node.place != NONE && tick.wrapping_sub(node.tick) < 1 << 31)
     }
 
     /// Takes `id` out; false if it was not scheduled.
     pub fn cancel(&mut self, id: u32) -> bool {
-        let node = Self::node_of(id);
-        let was_scheduled = self.nodes.len() > node as usize && self.unlink(node);
-        self.len -= usize::from(was_scheduled);
-        was_scheduled
+        let Some(&node) = self.nodes.get(id as usize) else {
+            return false;
+        };
+        if node.place == NONE {
+            return false;
+        }
+        self.len -= 1;
+        let slot = self.slot_of(self.tick_of(&node));
+        // Its place goes to the last of the slot, which may be itself.
+        let last = self.pop(slot);
+        self.chunks[node.place as usize] = last;
+        self.nodes[last as usize].place = node.place;
+        self.nodes[id as usize].place = NONE;
+        true
     }
 
     /// When `id` fires, if it is scheduled.
     pub fn scheduled_at(&self, id: u32) -> Option<Instant> {
-        let at = Self::node_of(id);
-        let node = self.nodes.get(at as usize)?;
-        (node.next != at).then(|| self.instant(self.tick_of(node)))
+        let node = self.nodes.get(id as usize)?;
+        (node.place != NONE).then(|| self.instant(self.tick_of(node)))
     }
 
     /// The tick of a node, from its lower half.
@@ -128,17 +137,19 @@ impl<const TICK_MS: u64> Wheel<TICK_MS> {
         }
     }
 
-    /// The next id whose time has come. One at a time, so that the caller bounds
-    /// its work; moving a node to a lower level happens at most six times in its
-    /// life. Once there is none, the wheel's time is `now`.
+    /// The next id whose time has come, in the order of ticks, and in none that is
+    /// promised within a tick. One at a time, so that the caller bounds its work;
+    /// moving a node to a lower level happens at most six times in its life. Once
+    /// there is none, the wheel's time is `now`.
     pub fn pop_expired(&mut self, now: Instant) -> Option<u32> {
         let now = now.as_nanos() / Self::TICK_NANOS;
         loop {
-            let due = self.nodes[DUE as usize].next;
-            if due != DUE {
-                self.unlink(due);
+            if self.ends[DUE] != NONE {
+                let id = self.pop(DUE);
+                // Written and not read, so it is not waited for.
+                self.nodes[id as usize].place = NONE;
                 self.len -= 1;
-                return Some(due - DUE - 1);
+                return Some(id);
             }
             if now <= self.elapsed {
                 return None;
@@ -146,7 +157,13 @@ impl<const TICK_MS: u64> Wheel<TICK_MS> {
             match self.next_slot() {
                 Some((level, slot, tick)) if tick <= now => {
                     self.elapsed = self.elapsed.max(tick);
-                    self.empty_slot(level, slot);
+                    self.occupied[level] &= !(1 << slot);
+                    let end = std::mem::replace(&mut self.ends[level * SLOTS + slot], NONE);
+                    if level == 0 {
+                        self.ends[DUE] = end;
+                    } else {
+                        self.move_down(end);
+                    }
                 }
                 _ => {
                     self.elapsed = self.elapsed.max(now);
@@ -158,7 +175,7 @@ impl<const TICK_MS: u64> Wheel<TICK_MS> {
 
     /// When something may be due: never later than the earliest deadline.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.nodes[DUE as usize].next != DUE {
+        if self.ends[DUE] != NONE {
             return Some(self.instant(self.elapsed));
         }
         self.next_slot().map(|(_, _, tick)| self.instant(tick))
@@ -188,67 +205,108 @@ impl<const TICK_MS: u64> Wheel<TICK_MS> {
         Some((level, slot, turn + ((slot as u64) << shift)))
     }
 
-    /// Moves a slot's nodes to where they belong now that its time has come.
-    fn empty_slot(&mut self, level: usize, slot: usize) {
-        let sentinel = sentinel(level, slot);
-        loop {
-            let node = self.nodes[sentinel as usize].next;
-            if node == sentinel {
-                return;
+    /// Moves the nodes of what was a slot to where they belong now that its time has
+    /// come.
+    fn move_down(&mut self, mut end: u32) {
+        while end != NONE {
+            let base = base_of(end);
+            let mut ids = [0; CHUNK as usize - 1];
+            let ids = &mut ids[..(end - base - 1) as usize];
+            ids.copy_from_slice(&self.chunks[base as usize + 1..end as usize]);
+            end = self.free_chunk(base);
+            for &id in &*ids {
+                let tick = self.tick_of(&self.nodes[id as usize]);
+                self.place(id, tick);
             }
-            self.unlink(node);
-            let tick = self.tick_of(&self.nodes[node as usize]);
-            self.place(node, tick);
         }
     }
 
-    fn place(&mut self, node: u32, tick: u64) {
-        self.nodes[node as usize].tick = low(tick);
+    /// The slot of a node with this tick.
+    fn slot_of(&self, tick: u64) -> usize {
         if tick <= self.elapsed {
-            return self.link(node, DUE);
+            return DUE;
         }
         let differing = (self.elapsed ^ tick) | 1;
         let level = ((63 - differing.leading_zeros()) / 6) as usize;
-        let slot = ((tick >> (6 * level)) & 63) as usize;
-        self.occupied[level] |= 1 << slot;
-        self.link(node, sentinel(level, slot));
+        level * SLOTS + ((tick >> (6 * level)) & 63) as usize
     }
 
-    /// Links a node in before a sentinel: at the end of its list.
-    fn link(&mut self, node: u32, sentinel: u32) {
-        let last = self.nodes[sentinel as usize].previous;
-        self.nodes[node as usize].previous = last;
-        self.nodes[node as usize].next = sentinel;
-        self.nodes[last as usize].next = node;
-        self.nodes[sentinel as usize].previous = node;
+    fn place(&mut self, id: u32, tick: u64) {
+        let slot = self.slot_of(tick);
+        let place = self.push(slot, id);
+        self.nodes[id as usize] = Node {
+            tick: low(tick),
+            place,
+        };
     }
 
-    /// False if the node was in no list.
-    fn unlink(&mut self, node: u32) -> bool {
-        let Node { previous, next, .. } = self.nodes[node as usize];
-        if next == node {
-            return false;
+    /// Puts an id on top of a slot's: where it is.
+    fn push(&mut self, slot: usize, id: u32) -> u32 {
+        let mut place = self.ends[slot];
+        if place.is_multiple_of(CHUNK) {
+            // All its chunks are full, or it has none.
+            if place == NONE && slot != DUE {
+                self.occupied[slot / SLOTS] |= 1 << (slot % SLOTS);
+            }
+            let base = self.take_chunk();
+            self.chunks[base as usize] = place;
+            place = base + 1;
         }
-        self.nodes[previous as usize].next = next;
-        self.nodes[next as usize].previous = previous;
-        self.nodes[node as usize].previous = node;
-        self.nodes[node as usize].next = node;
-        if previous == next && next < DUE {
-            // Only a sentinel has the same node on both sides: the slot is empty.
-            let slot = next as usize;
-            self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
-        }
-        true
+        self.chunks[place as usize] = id;
+        self.ends[slot] = place + 1;
+        place
     }
+
+    /// The id on top of a slot that is not empty, taken from it.
+    fn pop(&mut self, slot: usize) -> u32 {
+        let place = self.ends[slot] - 1;
+        let id = self.chunks[place as usize];
+        let base = base_of(place);
+        self.ends[slot] = place;
+        if place == base + 1 {
+            let below = self.free_chunk(base);
+            self.ends[slot] = below;
+            if below == NONE && slot != DUE {
+                self.occupied[slot / SLOTS] &= !(1 << (slot % SLOTS));
+            }
+        }
+        id
+    }
+
+    /// A chunk that no slot has.
+    fn take_chunk(&mut self) -> u32 {
+        let base = self.free;
+        if base != NONE {
+            self.free = self.chunks[base as usize];
+            return base;
+        }
+        let len = self.chunks.len();
+        self.chunks.resize(len + CHUNK as usize, NONE);
+        u32::try_from(len).unwrap_or(u32::MAX)
+    }
+
+    /// Gives a chunk back: the end of the one below it.
+    fn free_chunk(&mut self, base: u32) -> u32 {
+        let below = std::mem::replace(&mut self.chunks[base as usize], self.free);
+        self.free = base;
+        below
+    }
+}
+
+/// Chunks that so many ids need at most: each slot has one that is not full, and the
+/// first is nobody's.
+fn chunks_max(ids: usize) -> usize {
+    1 + (DUE + 1) + ids / (CHUNK as usize - 1)
+}
+
+/// The first place of the chunk that a place is in, or that ends there.
+fn base_of(place: u32) -> u32 {
+    (place - 1) & !(CHUNK - 1)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32 by definition")]
 fn low(tick: u64) -> u32 {
     tick as u32
-}
-
-fn sentinel(level: usize, slot: usize) -> u32 {
-    u32::try_from(level * SLOTS + slot).unwrap_or(DUE)
 }
 
 #[cfg(test)]
@@ -260,10 +318,47 @@ mod tests {
 
     const TICK: Duration = Duration::from_millis(1);
     type Wheel = super::Wheel<1>;
+    const IDS: u32 = 100;
+
+    /// Each node is where it says, each slot is as full as it says, and no chunk is lost.
+    fn check(wheel: &Wheel) -> Result<(), TestCaseError> {
+        let mut chunks = 1;
+        let mut ids = 0;
+        for (slot, &top) in wheel.ends.iter().enumerate() {
+            if slot != DUE {
+                let is_occupied = wheel.occupied[slot / SLOTS] >> (slot % SLOTS) & 1 == 1;
+                prop_assert_eq!(is_occupied, top != NONE);
+            }
+            let mut end = top;
+            while end != NONE {
+                let base = base_of(end);
+                prop_assert!(end == top || end == base + CHUNK, "full below the top");
+                for place in base + 1..end {
+                    let node = wheel.nodes[wheel.chunks[place as usize] as usize];
+                    prop_assert_eq!(node.place, place);
+                    prop_assert_eq!(wheel.slot_of(wheel.tick_of(&node)), slot);
+                    ids += 1;
+                }
+                chunks += 1;
+                end = wheel.chunks[base as usize];
+            }
+        }
+        prop_assert_eq!(ids, wheel.len());
+        let mut free = wheel.free;
+        while free != NONE {
+            chunks += 1;
+            free = wheel.chunks[free as usize];
+        }
+        prop_assert_eq!(chunks * CHUNK as usize, wheel.chunks.len());
+        prop_assert!(chunks <= chunks_max(IDS as usize), "more than was reserved");
+        Ok(())
+    }
 
     #[derive(Clone, Copy, Debug)]
     enum Op {
         Schedule(u32, u64),
+        /// All ids below, so that slots have several chunks.
+        ScheduleBelow(u32, u64),
         Cancel(u32),
         Advance(u64),
     }
@@ -272,8 +367,9 @@ mod tests {
         // Lengths from microseconds to weeks: as far as a node can lie ahead.
         let nanos = (0u32..50, any::<u64>()).prop_map(|(bits, n)| n & ((1 << bits) - 1));
         prop_oneof![
-            3 => (0u32..24, nanos.clone()).prop_map(|(id, after)| Op::Schedule(id, after)),
-            1 => (0u32..24).prop_map(Op::Cancel),
+            3 => (0..IDS, nanos.clone()).prop_map(|(id, after)| Op::Schedule(id, after)),
+            1 => (0..IDS, nanos.clone()).prop_map(|(id, after)| Op::ScheduleBelow(id, after)),
+            3 => (0..IDS).prop_map(Op::Cancel),
             2 => nanos.prop_map(Op::Advance),
         ]
     }
@@ -283,7 +379,7 @@ mod tests {
         #[test]
         fn agrees_with_a_sorted_map(ops in prop::collection::vec(op(), 1..80)) {
             let mut now = Instant::from_millis(123);
-            let mut wheel = Wheel::new(now, 0);
+            let mut wheel = Wheel::new(now, IDS as usize);
             let mut model: BTreeMap<u32, Instant> = BTreeMap::new();
             for op in ops {
                 match op {
@@ -295,8 +391,16 @@ mod tests {
                         let tick = low(at.as_nanos().div_ceil(1_000_000));
                         prop_assert!(wheel.fires_by(id, tick));
                     }
+                    Op::ScheduleBelow(ids, after) => {
+                        let at = now + Duration::from_nanos(after);
+                        for id in 0..ids {
+                            wheel.schedule(id, at);
+                            model.insert(id, at);
+                        }
+                    }
                     Op::Cancel(id) if !model.contains_key(&id) => {
                         prop_assert!(!wheel.fires_by(id, low(now.as_millis()).wrapping_add(1 << 30)));
+                        prop_assert!(!wheel.cancel(id));
                     }
                     Op::Cancel(id) => prop_assert_eq!(wheel.cancel(id), model.remove(&id).is_some()),
                     Op::Advance(length) => {
@@ -308,6 +412,7 @@ mod tests {
                         prop_assert!(model.values().all(|&due| due + TICK > now), "late at {now:?}: {model:?}");
                     }
                 }
+                check(&wheel)?;
                 prop_assert_eq!(wheel.len(), model.len());
                 let earliest = model.values().min().map(|&due| due + TICK);
                 match wheel.next_deadline() {

@@ -83,6 +83,16 @@ pub(crate) trait Emitter {
 const TURN: usize = 16;
 
 impl Tcp {
+    /// Reads what the first so many of those that wait for output will need, as
+    /// [`touch`](Tcp::touch) does for what has arrived.
+    pub(crate) fn touch_output(&self, count: usize) {
+        if self.shared.has_many_flows() {
+            for &index in self.shared.output.iter().take(count) {
+                self.touch_connection(index);
+            }
+        }
+    }
+
     /// The next connection that may have something to send, and to whom.
     pub(crate) fn poll_output(&mut self) -> Option<(u32, Address)> {
         while let Some(index) = self.shared.output.pop_front() {

@@ -10,19 +10,37 @@ use super::watch::R1;
 use super::{Closed, Cx, Shared, Tcp};
 use crate::time::Instant;
 
+/// Connections whose records are read before the first of them is looked at.
+const EXPIRED_TOGETHER: usize = 32;
+
 impl Tcp {
     /// Handles up to `budget` connections whose wheel entry is due.
+    /// A part at a time, so that the records of a part are waited for together.
     pub(crate) fn expire(&mut self, cx: &mut Cx, budget: usize) {
-        for _ in 0..budget {
-            let Some(index) = self.shared.wheel.pop_expired(cx.now) else {
+        let mut due = [0; EXPIRED_TOGETHER];
+        for _ in 0..budget / EXPIRED_TOGETHER {
+            let mut len = 0;
+            for place in &mut due {
+                let Some(index) = self.shared.wheel.pop_expired(cx.now) else {
+                    break;
+                };
+                *place = index;
+                len += 1;
+            }
+            if len == 0 {
                 return;
-            };
-            let Some(tcb) = self.connections.get_mut(index) else {
-                continue;
-            };
-            match self.shared.expire_connection(cx, index, tcb) {
-                Some(why) => self.finish(cx, index, why),
-                None => self.shared.schedule(cx.now, index, tcb),
+            }
+            for &index in &due[..len] {
+                self.touch_connection(index);
+            }
+            for &index in &due[..len] {
+                let Some(tcb) = self.connections.get_mut(index) else {
+                    continue;
+                };
+                match self.shared.expire_connection(cx, index, tcb) {
+                    Some(why) => self.finish(cx, index, why),
+                    None => self.shared.schedule(cx.now, index, tcb),
+                }
             }
         }
     }
