@@ -105,11 +105,27 @@ impl List {
     }
 }
 
-/// A byte of a list: so many behind the start of a chunk, or of the list.
+/// A byte of a list: so many behind the start of a chunk, or of the list. Two words,
+/// which are handed on in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) chunk: Option<u32>,
-    pub(crate) skip: u64,
+    /// None is the head.
+    chunk: u32,
+    skip: u64,
+}
+
+impl Place {
+    /// So many bytes behind the start of the list.
+    #[inline]
+    pub(crate) fn from_head(skip: u64) -> Place {
+        Place { chunk: NONE, skip }
+    }
+
+    /// So many bytes behind the start of a chunk.
+    #[inline]
+    pub(crate) fn from_chunk(chunk: u32, skip: u64) -> Place {
+        Place { chunk, skip }
+    }
 }
 
 /// The slab of all chunks of a shard, and the sources that they refer to.
@@ -269,7 +285,7 @@ impl Chunks {
 
     /// Walks a list from its head: (index, chunk).
     pub(crate) fn walk(&self, list: List) -> impl Iterator<Item = (u32, &Chunk)> {
-        self.walk_from(list, None)
+        self.walk_at(list, self.next(list.0))
     }
 
     /// Walks a list from its chunk `from`, or from its head.
@@ -278,7 +294,10 @@ impl Chunks {
         list: List,
         from: Option<u32>,
     ) -> impl Iterator<Item = (u32, &Chunk)> {
-        let mut at = from.unwrap_or_else(|| self.next(list.0));
+        self.walk_at(list, from.unwrap_or_else(|| self.next(list.0)))
+    }
+
+    fn walk_at(&self, list: List, mut at: u32) -> impl Iterator<Item = (u32, &Chunk)> {
         let mut done = list.is_empty();
         std::iter::from_fn(move || {
             if done {
@@ -312,11 +331,21 @@ impl Chunks {
         Ok(index)
     }
 
+    /// The chunk that a place is counted from.
+    #[inline]
+    fn start(&self, list: List, place: Place) -> u32 {
+        if place.chunk == NONE {
+            self.next(list.0)
+        } else {
+            place.chunk
+        }
+    }
+
     /// The chunk that a byte is in, and how many of its bytes come before that one; the
     /// last chunk for a byte behind the list.
     pub(crate) fn find(&self, list: List, place: Place) -> Option<(u32, u64)> {
         let mut skip = place.skip;
-        for (index, chunk) in self.walk_from(list, place.chunk) {
+        for (index, chunk) in self.walk_at(list, self.start(list, place)) {
             let len = chunk.content.len();
             if skip < len || index == list.0 {
                 return Some((index, skip));
@@ -329,9 +358,10 @@ impl Chunks {
     /// Copies the bytes from a place on into `into`, as far as the list goes, and
     /// tells how many there were.
     pub(crate) fn copy(&self, list: List, from: Place, into: &mut [u8]) -> usize {
-        let Place { chunk, mut skip } = from;
+        let mut skip = from.skip;
+        let start = self.start(list, from);
         // Most often all of it is in one piece, in the first.
-        if let Some(front) = self.slab.get(chunk.unwrap_or_else(|| self.next(list.0)))
+        if let Some(front) = self.slab.get(start)
             && let piece = self.piece(&front.content, skip, into.len())
             && piece.len() == into.len()
         {
@@ -339,7 +369,7 @@ impl Chunks {
             return into.len();
         }
         let mut done = 0;
-        for (_, chunk) in self.walk_from(list, chunk) {
+        for (_, chunk) in self.walk_at(list, start) {
             let len = chunk.content.len();
             while skip < len && done < into.len() {
                 let rest = &mut into[done..];
@@ -361,9 +391,9 @@ impl Chunks {
 
     /// Bytes from a place on to the end of the next record, if they are `most` or fewer.
     pub(crate) fn record_end(&self, list: List, from: Place, most: u64) -> Option<u64> {
-        let Place { chunk, skip } = from;
+        let skip = from.skip;
         let mut end = 0;
-        for (_, chunk) in self.walk_from(list, chunk) {
+        for (_, chunk) in self.walk_at(list, self.start(list, from)) {
             end += chunk.content.len();
             if end > skip + most {
                 return None;
@@ -429,15 +459,15 @@ mod tests {
             }
             for (skip, want) in cuts {
                 let mut got = vec![0; want];
-                let count = chunks.copy(list, Place { chunk: None, skip }, &mut got);
+                let count = chunks.copy(list, Place::from_head(skip), &mut got);
                 let from = usize::try_from(skip).unwrap().min(model.len());
                 let expected = &model[from..(from + want).min(model.len())];
                 prop_assert_eq!(&got[..count], expected);
                 // From the chunk that it is in, the same comes of it.
-                if let Some((chunk, skip)) = chunks.find(list, Place { chunk: None, skip }) {
+                if let Some((chunk, skip)) = chunks.find(list, Place::from_head(skip)) {
                     let len = chunks.at(chunk).unwrap().content.len();
                     prop_assert!(skip < len || list.tail() == Some(chunk));
-                    let near = Place { chunk: Some(chunk), skip };
+                    let near = Place::from_chunk(chunk, skip);
                     prop_assert_eq!(chunks.find(list, near), Some((chunk, skip)));
                     let mut again = vec![0; want];
                     prop_assert_eq!(chunks.copy(list, near, &mut again), count);
@@ -472,10 +502,7 @@ mod tests {
         }
         assert_eq!((chunks.frames_held(), pool.available()), (1, 1));
         let mut out = [0; 6];
-        let front = Place {
-            chunk: None,
-            skip: 0,
-        };
+        let front = Place::from_head(0);
         assert_eq!(chunks.copy(list, front, &mut out), 6);
         assert_eq!(&out, b"abcabc");
         chunks.clear(&mut list, &mut pool);

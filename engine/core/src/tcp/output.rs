@@ -176,14 +176,13 @@ impl Tcp {
 
 impl Tcb {
     /// Where in the send queue the byte with this sequence number is.
+    #[inline]
     pub(super) fn place_of(&self, seq: Seq) -> Place {
-        let next = self.cold().and_then(|cold| cold.next_chunk);
-        let near = next.filter(|(_, start)| start.precedes_or_is(seq));
-        Place {
-            chunk: near.map(|(chunk, _)| chunk),
-            skip: seq
-                .bytes_since(near.map_or(self.snd_una, |(_, start)| start))
-                .into(),
+        match self.cold().and_then(|cold| cold.next_chunk) {
+            Some((chunk, start)) if start.precedes_or_is(seq) => {
+                Place::from_chunk(chunk, seq.bytes_since(start).into())
+            }
+            _ => Place::from_head(seq.bytes_since(self.snd_una).into()),
         }
     }
 
@@ -562,7 +561,8 @@ impl Shared {
         self.note_sent(now, tcb, end.bytes_since(seq), is_again);
     }
 
-    /// Remembers the chunk that SND.NXT is in.
+    /// Remembers the chunk that SND.NXT is in. Not on the way of a lone segment.
+    #[inline(never)]
     fn note_place(&self, tcb: &mut Tcb) {
         let place = self
             .chunks
